@@ -1,0 +1,81 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(CURDIR)/$(VENV)/bin/python
+
+# Images are nobody's business: neither MLflow nor anything else reports its use.
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= true
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+DEMO := $(CURDIR)/demo
+# Its weights stay apart from those that the bundle ships in bundle/models.
+DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir $(DEMO)/output/models
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow test-all lint format types clean clean-demo
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+venv: $(VENV)/.installed-dev ## Set up .venv with everything that development needs
+
+demo: demo/.trained ## Train on the demo data, then evaluate on its held-out patients
+	cd bundle && $(RUN) -m monai.bundle run evaluating \
+		--config_file "['configs/train.yaml','configs/evaluate.yaml']" $(DEMO_ARGS)
+
+test: $(VENV)/.installed-test ## Run the fast tests
+	$(RUN) -m pytest
+
+test-slow: $(VENV)/.installed-test ## Run the tests that take minutes or run other programs
+	$(RUN) -m pytest -m "slow or integration"
+
+test-all: $(VENV)/.installed-test ## Run every test
+	$(RUN) -m pytest -m ""
+
+lint: $(VENV)/.installed-dev ## Check style and format
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+
+format: $(VENV)/.installed-dev ## Mend style and format where a program can
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+types: $(VENV)/.installed-dev ## Check the types
+	$(RUN) -m mypy
+
+clean: ## Remove the environment and the caches; the demo stays
+	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
+	find bundle tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-demo: ## Remove the demo's data and results
+	rm -rf demo
+
+demo/data/datalist.json: | $(VENV)/.installed-demo
+	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/data
+
+# The stamp, not the weights: a training that was interrupted leaves weights behind.
+demo/.trained: demo/data/datalist.json | $(VENV)/.installed-demo
+	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml $(DEMO_ARGS)
+	touch $@
+
+# Each set holds the one before it: demo, test, dev. The constraints keep it to the tested versions.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
+	touch $@
+
+$(VENV)/bin/pip:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) is missing: install Python 3.10, 3.11 or 3.12 (Debian: apt install python3 python3-venv)," \
+			"or name another with 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
+		echo "$$($(PYTHON) --version) is not one of 3.10, 3.11 and 3.12:" \
+			"name another with 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: install what is missing" \
+			"(Debian: apt install python3-venv)." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

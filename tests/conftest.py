@@ -1,0 +1,26 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before MLflow is imported, here or in a process that a test starts.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+import torch
+
+# Small tensors gain nothing from many threads, and workers of pytest-xdist would fight for the cores.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real images, which the project may use but not hold; HQGNET_SHARED_DATA names another one."""
+    folder = Path(os.environ.get("HQGNET_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}; HQGNET_SHARED_DATA names the folder")
+    return folder
