@@ -1,0 +1,66 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that are the user's to mend, told in one sentence."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+__all__ = ["InputError", "find_input_error", "show_input_errors_plainly"]
+
+
+class InputError(ValueError):
+    """A mistake in the data, the configuration or a file: the message names the thing and the mend."""
+
+
+def find_input_error(error: BaseException) -> InputError | None:
+    """Search an exception and everything it was raised from (``__cause__``, ``__context__``).
+
+    MONAI's configuration parser and its transforms wrap whatever goes wrong in a ``RuntimeError``, often several times
+    over; the sentence for the user is at the bottom of that chain.
+
+    Args:
+        error: the exception to search.
+
+    Returns:
+        The outermost :class:`InputError`, or None.
+    """
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        candidate = pending.pop(0)
+        if candidate is None or id(candidate) in seen:
+            continue
+        if isinstance(candidate, InputError):
+            return candidate
+        seen.add(id(candidate))
+        pending += [candidate.__cause__, candidate.__context__]
+    return None
+
+
+def _sentence(error: InputError) -> str:
+    # A worker process of a DataLoader hands its error over as a whole traceback, whose last line is the sentence.
+    last_line = (str(error).strip().splitlines() or ["unknown input error"])[-1]
+    return last_line.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")
+
+
+def show_input_errors_plainly() -> None:
+    """Let an uncaught :class:`InputError` end the program with ``error: <sentence>`` in place of a traceback.
+
+    Installs a ``sys.excepthook``; every other exception goes to the hook that was there before. The exit status is 1
+    either way. Calling it twice does no more than calling it once.
+    """
+    previous = sys.excepthook
+    if getattr(previous, "shows_input_errors_plainly", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        input_error = find_input_error(error)
+        if input_error is None:
+            previous(kind, error, traceback)
+        else:
+            sys.stderr.write(f"error: {_sentence(input_error)}\n")
+
+    hook.shows_input_errors_plainly = True  # type: ignore[attr-defined]
+    sys.excepthook = hook

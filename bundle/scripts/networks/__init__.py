@@ -1,0 +1,19 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of HQG-Net that MONAI does not have."""
+
+from scripts.networks.enhancer import Enhancer, EnhancerEncoder
+from scripts.networks.guidance_encoder import GuidanceEncoder, GuidanceFeatures
+from scripts.networks.hqgnet import GuidedEnhancement, HQGNet
+from scripts.networks.variational_norm import AdaLIN, VariationalInformationNorm
+
+__all__ = [
+    "AdaLIN",
+    "Enhancer",
+    "EnhancerEncoder",
+    "GuidanceEncoder",
+    "GuidanceFeatures",
+    "GuidedEnhancement",
+    "HQGNet",
+    "VariationalInformationNorm",
+]

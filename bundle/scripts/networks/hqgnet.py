@@ -1,0 +1,179 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""HQG-Net: the enhancer, the guidance encoder and the stored prototype in one network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from scripts.errors import InputError
+from scripts.networks.enhancer import Enhancer
+from scripts.networks.guidance_encoder import GuidanceEncoder
+from scripts.networks.variational_norm import AdaLIN
+
+
+class GuidedEnhancement(NamedTuple):
+    """What one guided forward pass leaves for the losses.
+
+    Attributes:
+        pred: enhanced image, (B, C, *spatial) in [0, 1].
+        cue_mean: mean of the guide's cue, (B, cue_channels).
+        cue_log_variance: its log-variance, (B, cue_channels).
+        features: the enhancer's encoder features of the input image, finest first.
+    """
+
+    pred: torch.Tensor
+    cue_mean: torch.Tensor
+    cue_log_variance: torch.Tensor
+    features: list[torch.Tensor]
+
+
+class HQGNet(nn.Module):
+    r"""Guided enhancement of low-quality medical images (He et al. 2024, HQG-Net, doi 10.1109/TNNLS.2023.3315307).
+
+    With a guide z, its cue :math:`v_z\sim N(\mu(z),\sigma^2(z))` (training) or :math:`v_z=\mu(z)` (evaluation) steers
+    the enhancer. Without one, the *stored prototype* does: mean and spread of the cues of the high-quality training
+    set, kept as buffers and therefore in every checkpoint. So the trained network takes one image and needs no other.
+    Before :meth:`set_prototype` the prototype is the prior, N(0, I).
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3. Defaults to 2.
+        in_channels: channels of the images: 1 for greyscale, 3 for colour. Defaults to 1.
+        channels: width of each level of the enhancer, finest first. Defaults to the paper's (64, 128, 256, 512).
+        guidance_channels: width of each level of the guidance encoder. Defaults to ``channels``.
+        cue_channels: length of the HQ cue v_z. Defaults to 64.
+        code_channels: length of the LQ code v_y. Defaults to 16.
+        head: ``"residual"`` or ``"plain"``, see :class:`Enhancer`.
+
+    Raises:
+        InputError: for settings that make no network.
+
+    Example::
+
+        network = HQGNet(spatial_dims=2, channels=(16, 32, 64))
+        enhanced = network(torch.rand(1, 1, 97, 115))            # (1, 1, 97, 115), by the prototype
+        enhanced = network(torch.rand(1, 1, 97, 115), torch.rand(1, 1, 64, 64))
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 1,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        guidance_channels: Sequence[int] | None = None,
+        cue_channels: int = 64,
+        code_channels: int = 16,
+        head: str = "residual",
+    ) -> None:
+        super().__init__()
+        self.enhancer = Enhancer(spatial_dims, in_channels, channels, cue_channels, code_channels, head)
+        self.guidance = GuidanceEncoder(
+            spatial_dims, in_channels, channels if guidance_channels is None else guidance_channels, cue_channels
+        )
+        # Declared here, since TorchScript cannot read the string annotations of a class body.
+        self.prototype_mean: torch.Tensor
+        self.prototype_std: torch.Tensor
+        self.register_buffer("prototype_mean", torch.zeros(cue_channels))
+        self.register_buffer("prototype_std", torch.ones(cue_channels))
+
+    @property
+    def minimum_size(self) -> int:
+        """Smallest spatial size, in pixels, that the network takes."""
+        return self.enhancer.minimum_size
+
+    def encode_guide(self, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and log-variance, each (B, cue_channels), of the cue of ``guide`` (B, C, *spatial)."""
+        mean, log_variance = self.guidance(guide)
+        return mean, log_variance
+
+    def draw_cue(self, mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+        """Draw v_z = mean + exp(log_variance / 2) * noise while training; return the mean in evaluation mode."""
+        if self.training:
+            return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        return mean
+
+    def forward(self, image: torch.Tensor, guide: torch.Tensor | None = None) -> torch.Tensor:
+        """Enhance.
+
+        Args:
+            image: low-quality image y, (B, C, *spatial), intensities in [0, 1].
+            guide: high-quality image z of another patient, (B or 1, C, *any spatial); the prototype where None.
+
+        Returns:
+            Enhanced image, of the shape of ``image``, in [0, 1].
+        """
+        if guide is None:
+            cue = self.prototype_mean.unsqueeze(0)
+        else:
+            mean, log_variance = self.encode_guide(guide)
+            cue = self.draw_cue(mean, log_variance)
+        return self.enhancer(image, cue.expand(image.shape[0], -1))
+
+    @torch.jit.unused
+    def enhance_guided(self, image: torch.Tensor, guide: torch.Tensor) -> GuidedEnhancement:
+        """Enhance ``image`` under ``guide`` as :meth:`forward` does, and keep what the losses need of the pass."""
+        mean, log_variance = self.encode_guide(guide)
+        pred, features = self.enhancer.forward_features(image, self.draw_cue(mean, log_variance))
+        return GuidedEnhancement(pred, mean, log_variance, features)
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def set_prototype(self, cues: torch.Tensor) -> None:
+        """Store mean and standard deviation of cues of the high-quality set.
+
+        Args:
+            cues: posterior means, (N, cue_channels), N at least 1.
+
+        Raises:
+            InputError: when there is none, or they are not finite.
+        """
+        width = self.prototype_mean.numel()
+        if cues.dim() != 2 or cues.shape[0] == 0 or cues.shape[1] != width:
+            raise InputError(f"The prototype needs cues of shape (N, {width}) with N > 0, not {tuple(cues.shape)}.")
+        if not torch.isfinite(cues).all():
+            raise InputError("The cues of the high-quality set are not finite: training has diverged, lower the rate.")
+        self.prototype_mean.copy_(cues.mean(dim=0))
+        self.prototype_std.copy_(cues.std(dim=0, correction=0))
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def sample(self, image: torch.Tensor, n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Enhance under ``n`` cues drawn around the prototype.
+
+        Args:
+            image: low-quality image, (B, C, *spatial), intensities in [0, 1].
+            n: number of draws, at least 2.
+            seed: of the draws, which leave the global random state alone.
+
+        Returns:
+            Mean and per-pixel standard deviation over the draws, each of the shape of ``image``: where the deviation is
+            large, the network follows the guide rather than the image.
+
+        Raises:
+            InputError: when ``n`` is below 2.
+        """
+        if n < 2:
+            raise InputError(f"A standard deviation needs at least 2 samples, not {n}.")
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((n, self.prototype_mean.numel()), generator=generator).to(self.prototype_mean)
+        mean = torch.zeros_like(image)
+        squares = torch.zeros_like(image)
+        # Welford's update: one image in memory at a time, and no cancellation.
+        for count, draw in enumerate(noise, start=1):
+            cue = (self.prototype_mean + self.prototype_std * draw).expand(image.shape[0], -1)
+            pred = self.enhancer(image, cue)
+            delta = pred - mean
+            mean = mean + delta / count
+            squares = squares + delta * (pred - mean)
+        return mean, (squares / (n - 1)).sqrt()
+
+    @torch.jit.unused
+    def clamp_(self) -> None:
+        """Bring every mixing weight of the normalisations back into [0, 1]: call after each optimiser step."""
+        for module in self.modules():
+            if isinstance(module, AdaLIN):
+                module.clamp_()
