@@ -1,0 +1,128 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.nets import PatchDiscriminator
+from torch import nn
+
+from scripts.errors import InputError
+from scripts.losses import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
+from scripts.networks import HQGNet
+
+
+def only(name: str) -> dict[str, float]:
+    return {term: 1.0 if term == name else 0.0 for term in DEFAULT_WEIGHTS}
+
+
+class Setting:
+    """A small network, its discriminator and a batch."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.network = HQGNet(2, 1, channels=(4, 6, 8), guidance_channels=(4, 6), cue_channels=5)
+        nn.init.normal_(self.network.enhancer.final.weight)
+        for modulation in self.network.enhancer.modulation:
+            nn.init.normal_(modulation.norm.scale_and_shift.weight)
+        self.discriminator = PatchDiscriminator(2, 4, 1, num_layers_d=2, norm="INSTANCE")
+        self.image, self.guide = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
+
+    def terms(
+        self, step: int = 0, encoders: dict[str, nn.Module] | None = None, **arguments: object
+    ) -> dict[str, torch.Tensor]:
+        enhanced = self.network.enhance_guided(self.image, self.guide)
+        loss = EnhancementLoss(2, **arguments)  # type: ignore[arg-type]
+        return loss(self.network, self.discriminator, self.image, self.guide, enhanced, step, encoders)
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+def test_every_term_comes_under_its_name(setting: Setting) -> None:
+    terms = setting.terms()
+    assert set(terms) == set(DEFAULT_WEIGHTS)
+    assert all(term.dim() == 0 and torch.isfinite(term) for term in terms.values())
+
+
+@pytest.mark.parametrize("name", DEFAULT_WEIGHTS)
+def test_weight_of_zero_leaves_the_term_out(setting: Setting, name: str) -> None:
+    assert name not in setting.terms(weights={name: 0.0})
+
+
+@pytest.mark.parametrize("name", DEFAULT_WEIGHTS)
+def test_weight_multiplies_its_term(setting: Setting, name: str) -> None:
+    setting.network.eval()
+    single, triple = (setting.terms(weights={**only(name), name: weight})[name] for weight in (1.0, 3.0))
+    torch.testing.assert_close(triple, 3.0 * single)
+
+
+@pytest.mark.parametrize("name", ["adversarial", "consistency", "wavelet", "multi_encoder", "identity"])
+def test_every_image_term_moves_the_enhancer(setting: Setting, name: str) -> None:
+    setting.terms(weights=only(name))[name].backward()
+    assert float(setting.network.enhancer.final.weight.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("name", ["adversarial", "consistency", "multi_encoder"])
+def test_judging_discriminator_is_not_trained(setting: Setting, name: str) -> None:
+    setting.terms(weights=only(name))[name].backward()
+    assert all(parameter.grad is None for parameter in setting.discriminator.parameters())
+
+
+def test_multi_encoder_term_trains_the_enhancers_encoder_only_through_the_result(setting: Setting) -> None:
+    """With a head that does nothing the judges alone would move: they must not."""
+    nn.init.zeros_(setting.network.enhancer.final.weight)
+    encoder = setting.network.enhancer.encoder
+    setting.terms(weights=only("multi_encoder"))["multi_encoder"].backward()
+    assert all(p.grad is None or float(p.grad.abs().sum()) == 0 for p in encoder.parameters())
+    assert all(p.grad is None or float(p.grad.abs().sum()) == 0 for p in setting.network.guidance.parameters())
+
+
+def test_further_encoder_judges_without_being_trained(setting: Setting) -> None:
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 3, 3)
+
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [self.conv(x)]
+
+    setting.network.eval()
+    encoder = Encoder()
+    without = setting.terms(weights=only("multi_encoder"))["multi_encoder"]
+    with_it = setting.terms(weights=only("multi_encoder"), encoders={"downstream": encoder})["multi_encoder"]
+    assert not torch.equal(without, with_it)
+    with_it.backward()
+    assert encoder.conv.weight.grad is None
+
+
+def test_identity_comes_every_nth_step_with_n_times_the_weight(setting: Setting) -> None:
+    setting.network.eval()
+    assert "identity" not in setting.terms(step=1, identity_interval=3)
+    torch.testing.assert_close(
+        setting.terms(step=3, identity_interval=3)["identity"],
+        3 * setting.terms(step=3, identity_interval=1)["identity"],
+    )
+
+
+def test_kl_is_that_of_the_distributions() -> None:
+    mean, log_variance = torch.randn(3, 4), torch.randn(3, 4)
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).mean()
+    torch.testing.assert_close(kl_to_prior(mean, log_variance), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"weights": {"perceptual": 1.0}}, "perceptual.*adversarial, consistency"),
+        ({"weights": {"kl": -1.0}}, "kl"),
+        ({"weights": {"kl": "much"}}, "kl"),
+        ({"identity_interval": 0}, "identity_interval"),
+    ],
+)
+def test_wrong_settings_are_refused(arguments: dict[str, object], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        EnhancementLoss(2, **arguments)  # type: ignore[arg-type]
