@@ -1,0 +1,12 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Datalists, the unpaired dataset, and the commands that make demonstration data.
+
+The modules that are commands as well (``python -m scripts.data.datalist``) are imported by their own names.
+"""
+
+from __future__ import annotations
+
+from scripts.data.unpaired import GUIDE, GUIDE_LABEL, IMAGE, LABEL, PATIENT, EpochSampler, UnpairedDataset
+
+__all__ = ["GUIDE", "GUIDE_LABEL", "IMAGE", "LABEL", "PATIENT", "EpochSampler", "UnpairedDataset"]

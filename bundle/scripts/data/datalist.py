@@ -1,0 +1,364 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Datalists: which image belongs to which domain, which patient, and which part of the data."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fire
+import numpy as np
+import pydicom
+import pydicom.errors
+
+from scripts.errors import InputError, show_input_errors_plainly
+from scripts.transforms.loading import image_format, image_stem
+
+__all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
+
+LISTS = ("training_lq", "training_hq", "validation", "testing")
+"""Names of the four lists of a datalist."""
+
+PATH_KEYS = ("image", "label", "reference")
+PARTS = {"training_lq": "training", "training_hq": "training", "validation": "validation", "testing": "testing"}
+
+Entry = dict[str, Any]
+Datalist = dict[str, list[Entry]]
+
+logger = logging.getLogger(__name__)
+
+
+def load_datalist(
+    dataset_dir: str | os.PathLike[str],
+    datalist: str | os.PathLike[str] | None = None,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+) -> Datalist:
+    """Give the four lists of a data set, from its datalist file or, without one, from its folders.
+
+    Args:
+        dataset_dir: the data set's folder.
+        datalist: a datalist file; None means ``datalist.json`` in ``dataset_dir``, where there is one, and otherwise a
+            split of the folders, see :func:`make_datalist`.
+        validation_fraction: fraction of the LQ patients held out for validation (folders only).
+        test_fraction: fraction of the LQ patients held out for the test (folders only).
+        seed: seed of the split (folders only).
+
+    Returns:
+        ``{"training_lq": [...], "training_hq": [...], "validation": [...], "testing": [...]}``; every entry has
+        ``"image"`` and ``"patient"``, and where there are such files ``"label"`` and ``"reference"``. Paths are
+        absolute.
+
+    Raises:
+        InputError: for a missing folder or file, an entry that cannot be used, an empty domain, or a patient in more
+            than one of training, validation and testing.
+    """
+    folder = _dataset_folder(dataset_dir)
+    if datalist is None:
+        default = folder / "datalist.json"
+        file = default if default.is_file() else None
+    else:
+        candidates = [Path(datalist).expanduser().absolute(), folder / datalist]
+        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if file is None:
+            raise InputError(f'there is no datalist file "{datalist}": set --datalist to a file, or leave it out')
+    if file is None:
+        lists = make_datalist(folder, validation_fraction, test_fraction, seed)
+    else:
+        lists = read_datalist(file, folder)
+    counts = ", ".join(
+        f"{len(lists[name])} {name} ({len({entry['patient'] for entry in lists[name]})} patients)" for name in LISTS
+    )
+    logger.info("%s: %s", file or folder, counts)
+    return lists
+
+
+def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[str] | None = None) -> Datalist:
+    """Read a datalist file (JSON) and check it.
+
+    Relative paths count from ``dataset_dir``, or else from the datalist's own folder. An entry may name its
+    ``"patient"``; without that every image is a patient of its own, known by its file name (by its path, if two images
+    of one list share a file name). Give ``"patient"`` whenever one has several images. Further keys of an entry are
+    passed on.
+
+    Args:
+        file: the datalist file.
+        dataset_dir: the data set's folder, default the datalist's.
+
+    Returns:
+        The four lists as described at :func:`load_datalist`.
+
+    Raises:
+        InputError: as described at :func:`load_datalist`.
+    """
+    file = Path(file).absolute()
+    folders = [Path(dataset_dir).absolute(), file.parent] if dataset_dir is not None else [file.parent]
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f'cannot read the datalist "{file}": {str(error).splitlines()[0]}') from error
+    if not isinstance(content, dict):
+        raise InputError(f'the datalist "{file}" is not a JSON object with the lists {", ".join(LISTS)}')
+    # Decathlon files also hold a name, a description and the like, which are no lists.
+    unknown = [name for name, value in content.items() if name not in LISTS and isinstance(value, list)]
+    if unknown:
+        raise InputError(f'the datalist "{file}" has an unknown list "{unknown[0]}": use {", ".join(LISTS)}')
+    lists: Datalist = {}
+    for name in LISTS:
+        entries = content.get(name, [])
+        if not isinstance(entries, list):
+            raise InputError(f'"{name}" in the datalist "{file}" is not a list of entries like {{"image": "..."}}')
+        lists[name] = [_read_entry(entry, f"entry {i} of {name}", file, folders) for i, entry in enumerate(entries)]
+    _check_domains(lists, f'the datalist "{file}"')
+    _check_files(lists)
+    _name_patients(lists)
+    _check_leakage(lists)
+    return lists
+
+
+def make_datalist(
+    dataset_dir: str | os.PathLike[str],
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+) -> Datalist:
+    """Make the four lists from the folders ``lq/``, ``hq/`` and, where there are any, ``labels/`` and ``references/``.
+
+    An entry is a NIfTI, DICOM, PNG, TIFF, JPEG, BMP or GIF file, or a folder below ``lq/`` or ``hq/`` that directly
+    holds DICOM files (a series). Hidden files, and files of another kind, are passed over. A label or reference has the
+    same path below its folder as its image, save for the suffix, or the same name; ``labels/lq/`` and ``labels/hq/``
+    tell the domains apart where both use the same names.
+
+    *Patients.* What stands in a sub-folder of ``lq/`` or ``hq/`` belongs to the patient for whom the first sub-folder
+    is named; a file or a series folder directly below ``lq/`` or ``hq/`` is a patient of its own, known by its name
+    without suffix. DICOM files that lie loose there belong to the patient of their header. The same name in both
+    domains means the same patient.
+
+    *Split.* LQ patients are drawn for validation and test by ``seed``, whatever the order in which the folder is
+    listed; with three patients or more each fraction above 0 gets at least one, with fewer nobody is held out. HQ
+    images of held-out patients are not used.
+
+    Args:
+        dataset_dir: the data set's folder.
+        validation_fraction: fraction of the LQ patients held out for validation.
+        test_fraction: fraction of the LQ patients held out for the test.
+        seed: seed of the split.
+
+    Returns:
+        The four lists as described at :func:`load_datalist`.
+
+    Raises:
+        InputError: for a missing or empty folder, or impossible fractions.
+    """
+    folder = _dataset_folder(dataset_dir)
+    if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction >= 1:
+        raise InputError(
+            f"the fractions held out for validation ({validation_fraction:g}) and test ({test_fraction:g}) must be 0 "
+            "or more, and less than 1 together"
+        )
+    domains = {name: _find_images(folder, name) for name in ("lq", "hq")}
+    told_apart = any((folder / "labels" / name).is_dir() for name in domains)
+    for name, entries in domains.items():
+        _attach(entries, "label", folder / "labels" / name if told_apart else folder / "labels")
+    patients = sorted({entry["patient"] for entry in domains["lq"]})
+    validation, testing = _draw(patients, validation_fraction, test_fraction, seed)
+    held_out = validation | testing
+    lists = {
+        "training_lq": [entry for entry in domains["lq"] if entry["patient"] not in held_out],
+        "training_hq": [entry for entry in domains["hq"] if entry["patient"] not in held_out],
+        "validation": [entry for entry in domains["lq"] if entry["patient"] in validation],
+        "testing": [entry for entry in domains["lq"] if entry["patient"] in testing],
+    }
+    _attach(lists["validation"] + lists["testing"], "reference", folder / "references")
+    if not held_out:
+        logger.info("%s: no patient is held out for validation or test (%d LQ patients)", folder, len(patients))
+    left_out = len(domains["hq"]) - len(lists["training_hq"])
+    if left_out:
+        logger.info("%s: %d HQ images of held-out patients are left out of training", folder, left_out)
+    if not lists["training_hq"]:
+        raise InputError(f'every HQ image in "{folder / "hq"}" is of a held-out LQ patient: add HQ images of others')
+    return {name: [_without_location(entry) for entry in entries] for name, entries in lists.items()}
+
+
+def write_datalist(
+    dataset_dir: str,
+    output_file: str,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+) -> None:
+    """Write the datalist that the folders of a data set make, to look at and to edit.
+
+    Args:
+        dataset_dir: folder with ``lq/``, ``hq/`` and, where there are any, ``labels/`` and ``references/``.
+        output_file: the file to write; paths in it count from ``dataset_dir``.
+        validation_fraction: fraction of the LQ patients held out for validation.
+        test_fraction: fraction of the LQ patients held out for the test.
+        seed: seed of the split.
+    """
+    folder = _dataset_folder(dataset_dir)
+    lists = make_datalist(folder, validation_fraction, test_fraction, seed)
+    for entry in (entry for entries in lists.values() for entry in entries):
+        entry.update({key: Path(entry[key]).relative_to(folder).as_posix() for key in PATH_KEYS if key in entry})
+    file = Path(str(output_file)).expanduser()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(lists, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f'cannot write the datalist "{file}": {error.strerror}') from error
+    print(f"{file}: " + ", ".join(f"{len(lists[name])} {name}" for name in LISTS))
+
+
+def _dataset_folder(dataset_dir: str | os.PathLike[str]) -> Path:
+    if not str(dataset_dir):
+        raise InputError("there is no dataset folder: set --dataset_dir to the folder with your images")
+    folder = Path(str(dataset_dir)).expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError(f'there is no dataset folder "{folder}": set --dataset_dir to the folder with your images')
+    return folder
+
+
+def _read_entry(entry: Any, where: str, file: Path, folders: Sequence[Path]) -> Entry:
+    if not isinstance(entry, dict) or not isinstance(entry.get("image"), str) or not entry["image"]:
+        raise InputError(f'{where} in the datalist "{file}" has no "image": write it as {{"image": "path"}}')
+    known = (*PATH_KEYS, "patient")
+    result: Entry = {key: value for key, value in entry.items() if key not in known}
+    for key in result:
+        for meant in difflib.get_close_matches(key, known, n=1, cutoff=0.7):
+            logger.warning('%s in the datalist "%s": "%s" is not used, "%s" would be', where, file, key, meant)
+    for key in PATH_KEYS:
+        if entry.get(key) is None:
+            continue
+        if not isinstance(entry[key], str):
+            raise InputError(f'"{key}" of {where} in the datalist "{file}" is not a path in quotes')
+        paths = [Path(os.path.normpath(folder / Path(entry[key]).expanduser())) for folder in folders]
+        result[key] = str(next((path for path in paths if path.exists()), paths[0]))
+    if entry.get("patient") is not None:
+        result["patient"] = str(entry["patient"])
+    return result
+
+
+def _check_domains(lists: Datalist, source: str) -> None:
+    for name, kind in (("training_lq", "low-quality"), ("training_hq", "high-quality")):
+        if not lists[name]:
+            raise InputError(f'{source} has no {kind} training images: add entries to "{name}"')
+
+
+def _check_files(lists: Datalist) -> None:
+    paths = [entry[key] for name in LISTS for entry in lists[name] for key in PATH_KEYS if key in entry]
+    missing = [path for path in paths if not Path(path).exists()]
+    if missing:
+        more = f" (and {len(missing) - 1} more files of the datalist)" if len(missing) > 1 else ""
+        raise InputError(f'there is no file "{missing[0]}"{more}: mend the path, or set --dataset_dir')
+
+
+def _name_patients(lists: Datalist) -> None:
+    images = {name: [entry["image"] for entry in lists[name] if "patient" not in entry] for name in LISTS}
+    by_stem = all(len(set(map(image_stem, paths))) == len(set(paths)) for paths in images.values())
+    for entry in (entry for name in LISTS for entry in lists[name]):
+        entry.setdefault("patient", image_stem(entry["image"]) if by_stem else entry["image"])
+
+
+def _check_leakage(lists: Datalist) -> None:
+    seen: dict[str, str] = {}
+    for name in LISTS:
+        for patient in {entry["patient"]: None for entry in lists[name]}:
+            first = seen.setdefault(patient, name)
+            if PARTS[first] != PARTS[name]:
+                raise InputError(
+                    f'patient "{patient}" is both in {first} and in {name}: keep every patient in one of training, '
+                    'validation and testing (entries of different patients with like names need a "patient" each)'
+                )
+
+
+def _find_images(folder: Path, domain: str) -> list[Entry]:
+    root = folder / domain
+    if not root.is_dir():
+        raise InputError(f'there is no folder "{root}": put {domain.upper()} images there, or give a datalist')
+    entries: list[Entry] = []
+    for current, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(current)
+        parents = here.relative_to(root).parts
+        formats = {name: image_format(here / name) for name in files if not name.startswith(".")}
+        if parents and "dicom" in formats.values():
+            entries.append(_located(here, Path(*parents), parents[0]))
+        for name, kind in formats.items():
+            if kind is None or (parents and kind == "dicom"):
+                continue
+            location = Path(*parents, image_stem(name))
+            loose = _dicom_patient(here / name) if kind == "dicom" else image_stem(name)
+            entries.append(_located(here / name, location, parents[0] if parents else loose))
+    if not entries:
+        raise InputError(f'"{root}" holds no images: put NIfTI, DICOM, PNG, TIFF, JPEG or BMP files there')
+    return sorted(entries, key=lambda entry: _natural_order(entry["image"]))
+
+
+def _located(image: Path, location: Path, patient: str) -> Entry:
+    return {"image": str(image), "location": location.as_posix(), "patient": patient}
+
+
+def _without_location(entry: Entry) -> Entry:
+    return {key: value for key, value in entry.items() if key != "location"}
+
+
+def _dicom_patient(file: Path) -> str:
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
+    except (OSError, pydicom.errors.InvalidDicomError) as error:
+        raise InputError(f'cannot read "{file}": {str(error).splitlines()[0]}') from error
+    return str(header.get("PatientID") or header.get("StudyInstanceUID") or image_stem(file))
+
+
+def _attach(entries: Sequence[Entry], key: str, root: Path) -> None:
+    """Add the files below ``root`` to the entries: by their path below it, or by a name that only one of each has."""
+    if not root.is_dir():
+        return
+    by_location: dict[str, str] = {}
+    by_name: dict[str, list[str]] = {}
+    for current, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(current)
+        formats = {name: image_format(here / name) for name in files if not name.startswith(".")}
+        kinds = {"nifti", "raster"} if here != root else {"nifti", "raster", "dicom"}
+        paths = [here] if here != root and "dicom" in formats.values() else []
+        paths += [here / name for name, kind in formats.items() if kind in kinds]
+        for path in paths:
+            location = path.relative_to(root).parent / image_stem(path)
+            by_location[location.as_posix()] = str(path)
+            by_name.setdefault(location.name, []).append(str(path))
+    entries_of_name = Counter(Path(entry["location"]).name for entry in entries)
+    for entry in entries:
+        name = Path(entry["location"]).name
+        unique = len(by_name.get(name, [])) == 1 and entries_of_name[name] == 1
+        found = by_location.get(entry["location"]) or (by_name[name][0] if unique else None)
+        if found is not None:
+            entry[key] = found
+
+
+def _draw(patients: Sequence[str], validation: float, testing: float, seed: int) -> tuple[set[str], set[str]]:
+    if len(patients) < 3:
+        return set(), set()
+    numbers = [max(1, round(fraction * len(patients))) if fraction > 0 else 0 for fraction in (validation, testing)]
+    while sum(numbers) >= len(patients):
+        numbers[numbers.index(max(numbers))] -= 1
+    shuffled = [patients[i] for i in np.random.RandomState(seed).permutation(len(patients))]
+    return set(shuffled[: numbers[0]]), set(shuffled[numbers[0] : sum(numbers)])
+
+
+def _natural_order(text: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+if __name__ == "__main__":
+    show_input_errors_plainly()
+    fire.Fire(write_datalist)

@@ -1,0 +1,266 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Unpaired training data: every low-quality image meets a random high-quality image of another patient."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from monai.data import CacheDataset, MetaTensor, get_track_meta, set_track_meta
+from monai.transforms import Compose, Randomizable, RandomizableTrait, Transform
+from monai.utils import CommonKeys
+from torch.utils.data import Dataset, DistributedSampler
+
+from scripts.errors import InputError, find_input_error
+
+__all__ = ["GUIDE", "GUIDE_LABEL", "IMAGE", "LABEL", "PATIENT", "EpochSampler", "UnpairedDataset"]
+
+IMAGE = CommonKeys.IMAGE.value
+LABEL = CommonKeys.LABEL.value
+GUIDE = "guide"
+GUIDE_LABEL = "guide_label"
+PATIENT = "patient"
+
+# Which random numbers a draw is for; the three must not follow from one another.
+_GUIDE_DRAW, _IMAGE_TRANSFORM, _GUIDE_TRANSFORM, _ORDER = range(4)
+
+logger = logging.getLogger(__name__)
+
+Item = dict[str, Any]
+ItemTransform = Callable[[Item], Item]
+
+
+class UnpairedDataset(Dataset[Item]):
+    """An endless stream of (low-quality image, high-quality guide of another patient).
+
+    The index is a place in that stream, not in the list: with N low-quality entries, indices ``cN`` to ``cN + N - 1``
+    visit every entry once, in an order of their own for every cycle c. Order, guide and random transforms follow from
+    ``(seed, index)`` alone, so that a sample is the same in whichever process, epoch or resumed run it is drawn. Use
+    it with :class:`EpochSampler`, which gives every epoch its part of the stream.
+
+    Deterministic transforms run once and their results are cached, as plain tensors: keeping track of metadata would
+    cost more than the random transforms. Random transforms must not write into their input, which is the cache
+    (MONAI's do not).
+
+    Args:
+        data: low-quality entries, ``{"image": ..., "label": ..., "patient": ...}``; the last two are optional, and an
+            entry without a patient is a patient of its own.
+        guide_data: high-quality entries of the same form.
+        transform: deterministic transform of a low-quality item (reading, checking, scaling), keys ``image`` and,
+            where every entry has one, ``label``.
+        guide_transform: the same for high-quality items, default ``transform``.
+        random_transform: transform (a ``Compose`` of MONAI's random ones) that is applied to either item on its own,
+            with random numbers of its own, under the keys ``image`` and ``label``.
+        length: samples in an epoch, default the number of low-quality entries.
+        seed: seed of everything random.
+        cache_rate: fraction of the entries that is kept in memory; the others are read at every draw, and what is
+            wrong with them shows no sooner.
+        progress: whether a progress bar is shown while the cache is filled.
+
+    Raises:
+        InputError: for an empty domain, an entry that cannot be prepared, or one for which there is no high-quality
+            image of another patient.
+
+    Attributes:
+        images: the prepared low-quality items (a :class:`monai.data.CacheDataset`).
+        guides: the prepared high-quality items.
+
+    Returns of ``dataset[index]``: ``{"image", "guide"}``, plus ``"label"`` where every low-quality entry has one and
+    ``"guide_label"`` where every high-quality entry has; tensors of shape (C, *spatial).
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        guide_data: Sequence[Mapping[str, Any]],
+        transform: ItemTransform,
+        guide_transform: ItemTransform | None = None,
+        random_transform: ItemTransform | None = None,
+        length: int | None = None,
+        seed: int = 0,
+        cache_rate: float = 1.0,
+        progress: bool = True,
+    ) -> None:
+        if not data:
+            raise InputError("there are no low-quality training images: add some to training_lq, or to the folder lq")
+        if not guide_data:
+            raise InputError("there are no high-quality training images: add some to training_hq, or to the folder hq")
+        if length is not None and length < 1:
+            raise InputError(f"the length of an epoch is {length}: set it to 1 or more samples")
+        self.seed = seed
+        self.length = len(data) if length is None else int(length)
+        self.random_transform = random_transform
+        self._random_parts = [part for part in _parts(random_transform) if isinstance(part, Randomizable)]
+        self._generator = np.random.RandomState(seed)
+        self.labelled = _all_labelled(data, "low-quality")
+        self.guide_labelled = _all_labelled(guide_data, "high-quality")
+        self._other_guides = _guides_of_others(data, guide_data)
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        prepare = _Preparation(transform, self.labelled)
+        prepare_guide = _Preparation(guide_transform or transform, self.guide_labelled)
+        try:
+            self.images, self.guides = (
+                CacheDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
+                for entries, preparation in ((data, prepare), (guide_data, prepare_guide))
+            )
+        except Exception as error:
+            input_error = find_input_error(error)
+            if input_error is None:
+                raise
+            raise input_error from None
+
+    def __len__(self) -> int:
+        """Samples in an epoch."""
+        return self.length
+
+    def __iter__(self) -> Iterator[Item]:
+        """Iterate over the first epoch; the stream itself has no end."""
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Item:
+        """Draw the sample at one place of the stream."""
+        if index < 0:
+            raise IndexError(f"the stream of samples begins at 0, not at {index}")
+        entry = self._entry(index)
+        others = self._other_guides[entry]
+        guide = int(others[self._random(_GUIDE_DRAW, index).randint(len(others))])
+        image_item = self._vary(self.images[entry], _IMAGE_TRANSFORM, index)
+        guide_item = self._vary(self.guides[guide], _GUIDE_TRANSFORM, index)
+        sample = {IMAGE: image_item[IMAGE], GUIDE: guide_item[IMAGE]}
+        if self.labelled:
+            sample[LABEL] = image_item[LABEL]
+        if self.guide_labelled:
+            sample[GUIDE_LABEL] = guide_item[LABEL]
+        return sample
+
+    def _entry(self, index: int) -> int:
+        cycle, place = divmod(index, len(self.images))
+        if self._order[0] != cycle:
+            self._order = (cycle, self._random(_ORDER, cycle).permutation(len(self.images)))
+        return int(self._order[1][place])
+
+    def _vary(self, item: Item, purpose: int, index: int) -> Item:
+        if self.random_transform is None:
+            return item
+        generator = self._random(purpose, index)
+        for part in self._random_parts:
+            part.set_random_state(state=generator)
+        with _untracked():
+            varied: Item = self.random_transform(dict(item))
+        return varied
+
+    def _random(self, purpose: int, index: int) -> np.random.RandomState:
+        # Seeding one generator anew is ten times faster than making one for every transform of every draw.
+        self._generator.seed(np.random.SeedSequence((self.seed, purpose, index)).generate_state(4))
+        return self._generator
+
+
+class EpochSampler(DistributedSampler[Item]):
+    """Give every epoch its own part of an :class:`UnpairedDataset`'s stream.
+
+    Epoch e takes the indices ``e·n`` to ``e·n + n - 1``, where n is the length of the dataset, made up to a multiple of
+    the number of processes; process r of R takes every R-th of them, from r on. It is a
+    :class:`torch.utils.data.DistributedSampler` because MONAI's engines call ``set_epoch`` on those, at the start of
+    every epoch, and works without ``torch.distributed`` as well.
+
+    Args:
+        dataset: the dataset.
+        num_replicas: number of processes, default that of ``torch.distributed``, or 1.
+        rank: number of this process, likewise, or 0.
+    """
+
+    def __init__(self, dataset: UnpairedDataset, num_replicas: int | None = None, rank: int | None = None) -> None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if num_replicas is None:
+            num_replicas = torch.distributed.get_world_size() if distributed else 1
+        if rank is None:
+            rank = torch.distributed.get_rank() if distributed else 0
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.num_samples = math.ceil(len(dataset) / self.num_replicas)
+        self.total_size = self.num_samples * self.num_replicas
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over this process's indices in the current epoch."""
+        first = self.epoch * self.total_size + self.rank
+        return iter(range(first, first + self.total_size, self.num_replicas))
+
+
+class _Preparation(Transform):
+    """Apply a deterministic transform to an entry's known keys; plain tensors and plain errors come out."""
+
+    def __init__(self, transform: ItemTransform, labelled: bool) -> None:
+        random = next((part for part in _parts(transform) if isinstance(part, RandomizableTrait)), None)
+        if random is not None:
+            raise InputError(f"{type(random).__name__} is random and would be cached: move it to the random transform")
+        self.transform = transform
+        self.keys = (IMAGE, LABEL) if labelled else (IMAGE,)
+
+    def __call__(self, data: Mapping[str, Any]) -> Item:
+        item = {key: data[key] for key in self.keys}
+        try:
+            prepared = self.transform(item)
+            return {key: _plain(prepared[key]).contiguous() for key in self.keys}
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+            raise find_input_error(error) or InputError(f'cannot prepare "{data[IMAGE]}": {reason}') from error
+
+
+def _parts(transform: Any) -> Sequence[Any]:
+    # Not the parts of OneOf and its like, which choose among them at random and pass their state on themselves.
+    parts: Sequence[Any] = transform.flatten().transforms if type(transform) is Compose else (transform,)
+    return parts
+
+
+@contextmanager
+def _untracked() -> Iterator[None]:
+    """Let MONAI's transforms treat plain tensors as such: by default every one makes a MetaTensor of them again."""
+    tracked = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(tracked)
+
+
+def _plain(value: Any) -> Any:
+    return value.as_tensor() if isinstance(value, MetaTensor) else value
+
+
+def _all_labelled(entries: Sequence[Mapping[str, Any]], kind: str) -> bool:
+    without = sum(entry.get(LABEL) is None for entry in entries)
+    if 0 < without < len(entries):
+        logger.info("labels of the %s images are not used: %d of %d have none", kind, without, len(entries))
+    return without == 0
+
+
+def _guides_of_others(data: Sequence[Mapping[str, Any]], guide_data: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    """For every low-quality entry the indices of the high-quality entries of other patients."""
+    everyone = np.arange(len(guide_data))
+    guide_patients = [_patient(entry) for entry in guide_data]
+    own = set(guide_patients)
+    of_patient: dict[Any, np.ndarray] = {}
+    result = []
+    for entry in data:
+        patient = _patient(entry)
+        if patient not in of_patient:
+            others = everyone if patient not in own else everyone[[guide != patient for guide in guide_patients]]
+            if not len(others):
+                raise InputError(f'all high-quality images are of patient "{patient}" too: add some of another patient')
+            of_patient[patient] = others
+        result.append(of_patient[patient])
+    return result
+
+
+def _patient(entry: Mapping[str, Any]) -> Any:
+    patient = entry.get(PATIENT)
+    return str(entry[IMAGE]) if patient is None else patient

@@ -1,0 +1,20 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading, checking, scaling, slicing and degrading images."""
+
+from __future__ import annotations
+
+from scripts.transforms.degradation import RandScannerDegradation, RandScannerDegradationd
+from scripts.transforms.intensity import RescaleIntensityd
+from scripts.transforms.loading import CheckImaged, DICOMSeriesReader, ReadImaged
+from scripts.transforms.slices import RandSliced
+
+__all__ = [
+    "CheckImaged",
+    "DICOMSeriesReader",
+    "RandScannerDegradation",
+    "RandScannerDegradationd",
+    "RandSliced",
+    "ReadImaged",
+    "RescaleIntensityd",
+]
