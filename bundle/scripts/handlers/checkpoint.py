@@ -1,0 +1,165 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What training leaves on disk: the network to use, and the state to go on from."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from scripts.errors import InputError
+
+__all__ = ["ModelSaver", "TrainingCheckpoint", "load_model"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(network: nn.Module, path: str | Path) -> None:
+    """Load ``{"model": state_dict}`` (or a bare state dictionary) into a network.
+
+    Args:
+        network: of the architecture that was saved.
+        path: the file.
+
+    Raises:
+        InputError: when the file is missing, is no checkpoint, or is of another architecture.
+    """
+    state = _read(Path(path))
+    _load_state(network, state.get("model", state), f'"{path}"')
+
+
+class ModelSaver:
+    """Ignite handler for the evaluator: keep the network that validated best.
+
+    The file holds ``{"model": network.state_dict()}`` and loads with ``weights_only=True``. It is written under another
+    name and then renamed, so that there is never half a file.
+
+    Args:
+        network: the network that is validated.
+        path: the file to write.
+        metric: name of the metric in ``engine.state.metrics``, the greater the better. The newest network is kept when
+            it is None, or not a number because no image has a reference.
+    """
+
+    def __init__(self, network: nn.Module, path: str | Path, metric: str | None = None) -> None:
+        self.network = network
+        self.path = Path(path)
+        self.metric = metric
+        self.best = -math.inf
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the evaluator."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Save the network if it is the best so far, or if there is no telling."""
+        value = math.nan if self.metric is None else float(engine.state.metrics.get(self.metric, math.nan))
+        if value <= self.best:
+            return
+        if not math.isnan(value):
+            self.best = value
+            logger.info("best %s so far: %.4f, saved to %s", self.metric, value, self.path)
+        _write({"model": self.network.state_dict()}, self.path)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what a resumed training needs to know."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.best = state["best"]
+
+
+class TrainingCheckpoint:
+    """Ignite handler for the trainer: save everything that training needs to go on, at the end of an epoch.
+
+    There is no random state in it: the trainer's random numbers are a function of the seed and the epoch.
+
+    Args:
+        path: the file to write, renewed each time.
+        objects: what to save, by name; each with ``state_dict`` and ``load_state_dict``. The trainer is added itself.
+        interval: epochs between two saves; the last epoch is always saved. Defaults to 1.
+    """
+
+    def __init__(self, path: str | Path, objects: Mapping[str, Any], interval: int = 1) -> None:
+        if interval < 1:
+            raise InputError(f"The checkpoint interval must be at least 1 epoch, not {interval}.")
+        self.path = Path(path)
+        self.objects = dict(objects)
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer; put it after all handlers whose state it saves."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Save, if this epoch is one to save."""
+        epoch, last = engine.state.epoch, engine.state.max_epochs
+        if epoch % self.interval == 0 or epoch == last or engine.should_terminate:
+            states = {name: item.state_dict() for name, item in self.objects.items()}
+            _write({**states, "trainer": dict(engine.state_dict())}, self.path)
+
+    def resume(self, engine: Engine) -> None:
+        """Restore the objects and the trainer, before the trainer runs.
+
+        Raises:
+            InputError: when there is no checkpoint, it is of other networks or settings, or training was complete.
+        """
+        state = _read(self.path)
+        name = f'"{self.path}"'
+        missing = [key for key in (*self.objects, "trainer") if key not in state]
+        if missing:
+            raise InputError(f"{name} is no checkpoint of this training: it lacks {', '.join(missing)}.")
+        trained = state["trainer"]
+        if trained["epoch_length"] != engine.state.epoch_length:
+            raise InputError(
+                f"{name} was trained with {trained['epoch_length']} steps per epoch, not {engine.state.epoch_length}: "
+                "resume with the same steps_per_epoch."
+            )
+        epochs = trained["iteration"] // trained["epoch_length"]
+        if epochs >= (engine.state.max_epochs or 0):
+            raise InputError(f"{name} has been trained for {epochs} epochs already: ask for more epochs to go on.")
+        for key, item in self.objects.items():
+            _load_state(item, state[key], f"{key} in {name}")
+        engine.load_state_dict({**trained, "max_epochs": engine.state.max_epochs})
+        logger.info("going on from %s after epoch %d", self.path, epochs)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f'There is no checkpoint "{path}": train first, or correct the path.')
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f'"{path}" is no checkpoint that PyTorch can read: train anew, or correct the path.'
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f'"{path}" holds no state dictionary but a {type(state).__name__}: correct the path.')
+    return state
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    torch.save(state, unfinished)
+    unfinished.replace(path)
+
+
+def _load_state(item: Any, state: Mapping[str, Any], name: str) -> None:
+    try:
+        item.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[1] if len(lines) > 1 else lines[0] if lines else type(error).__name__
+        raise InputError(
+            f"{name} is of another architecture ({reason[:200].rstrip('.')}): "
+            "use the network settings (network_channels, channels, spatial_dims ...) it was trained with."
+        ) from error

@@ -1,0 +1,406 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""MLflow tracking: what MONAI's handler lacks for runs that end in order and can be told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import os
+import secrets
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+import torch
+from ignite.engine import Engine, Events
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from monai.handlers import MLFlowHandler
+from monai.utils import path_to_sqlite_uri, path_to_uri
+
+from scripts.errors import InputError
+
+# The most that MLflow takes in one request, and of one value.
+_METRICS_PER_BATCH, _PARAMETERS_PER_BATCH, _PARAMETER_LENGTH = 1000, 100, 6000
+_REACH_SECONDS = 10.0
+# Clocks of file systems are coarse: a file this much older than the run may still be the run's own.
+_CLOCK_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class RunTracker(MLFlowHandler):
+    """Track a training with its validation, or an evaluation, as one MLflow run.
+
+    Attach one and the same tracker to the trainer and to its evaluator. The engine that starts first owns the run: it
+    begins with that engine's run and ends with it, whatever the order of the handlers, as FINISHED; as FAILED when an
+    exception leaves the engine or one of its handlers swallowed it; as KILLED after a keyboard interrupt,
+    ``SystemExit`` or the signal SIGTERM. A run is always new and its name unique, so no run continues one that crashed.
+
+    Logged are
+
+    - each term of ``engine.state.output["losses"]`` as ``loss/{term}``, the mean over ``loss_interval`` iterations,
+      with the iteration as step;
+    - the rates of ``optimizers`` as ``learning_rate/{name}``, beside the losses;
+    - the owner's ``engine.state.metrics`` as they are called and those of another engine as ``validation/{name}``, with
+      the epoch as step, NaN (no reference) left out;
+    - ``parameters``, ``max_epochs`` and ``epoch_length``, and the ``configuration``, at the start;
+    - new pictures in ``panels_dir``, as ``panels/{file}``, after every run of an engine;
+    - ``artifacts`` that were written since the start, at the end, also of a failed run.
+
+    A store that fails later than at the start costs a warning, never the training. MLflow's telemetry is switched off
+    unless the environment variable ``MLFLOW_DISABLE_TELEMETRY`` is set already. In distributed training only the first
+    process tracks.
+
+    Args:
+        output_dir: folder for the default store.
+        tracking_uri: any MLflow store but a folder; None or ``""`` for ``sqlite:///{output_dir}/mlflow.db``. Artifacts
+            of an SQLite store go to ``mlartifacts`` beside it. The environment variable ``MLFLOW_TRACKING_URI`` has
+            precedence.
+        experiment_name: name of the experiment, which is made if missing. Defaults to ``"hqg-net"``.
+        run_name: name of the run; None for date and time with a random ending. A name that the experiment has already
+            gets a random ending, too.
+        parameters: settings to record, by name.
+        configuration: executed configuration: one file, several, or a mapping, which becomes ``configuration.yaml``.
+        optimizers: optimisers whose learning rates are recorded, by name.
+        panels_dir: folder of pictures, see :class:`scripts.handlers.panels.ImagePanels`.
+        artifacts: files and folders to record at the end: checkpoints, the report.
+        loss_interval: iterations that a logged loss is the mean of. Defaults to 10.
+
+    Raises:
+        InputError: when ``tracking_uri`` is a folder, ``loss_interval`` is below 1 or, once an engine starts, the store
+            does not answer.
+    """
+
+    cur_run: Any
+    experiment: Any
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        tracking_uri: str | None = None,
+        experiment_name: str = "hqg-net",
+        run_name: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        configuration: str | Path | Sequence[str | Path] | Mapping[str, Any] | None = None,
+        optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
+        panels_dir: str | Path | None = None,
+        artifacts: Sequence[str | Path] = (),
+        loss_interval: int = 10,
+    ) -> None:
+        if loss_interval < 1:
+            raise InputError(f"The loss_interval of the tracking must be at least 1 iteration, not {loss_interval}.")
+        self.optimizers = dict(optimizers or {})
+        self.configuration = configuration
+        self.panels_dir = None if panels_dir is None else Path(panels_dir)
+        self.loss_interval = loss_interval
+        self.run_id: str | None = None
+        self._owner: Engine | None = None
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._completed = False
+        self._start_time = 0.0
+        self._pending: list[Metric] = []
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._logged_panels: set[Path] = set()
+
+        default_uri = path_to_sqlite_uri(Path(output_dir).absolute() / "mlflow.db")
+        self.tracking_uri: str = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri or default_uri
+        self._tracks = _distributed_rank() == 0
+        if not self._tracks:
+            return
+        artifact_location = None
+        if self.tracking_uri.startswith("sqlite:///"):
+            database = Path(self.tracking_uri.removeprefix("sqlite:///"))
+            database.parent.mkdir(parents=True, exist_ok=True)
+            artifact_location = path_to_uri(database.absolute().parent / "mlartifacts")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        try:
+            with _quiet_store():
+                super().__init__(
+                    tracking_uri=self.tracking_uri,
+                    experiment_name=experiment_name,
+                    run_name=run_name,
+                    experiment_param=dict(parameters or {}),
+                    artifacts=[Path(artifact) for artifact in artifacts],
+                    artifact_location=artifact_location,
+                )
+        except (ValueError, MlflowException) as error:
+            raise InputError(
+                f"The MLflow store {self.tracking_uri!r} cannot be used ({_first_line(error)}): give a server's "
+                "http address, a sqlite:/// address, or nothing for a store in the output folder."
+            ) from error
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer or an evaluator; a second time does nothing."""
+        if not self._tracks or engine in self._engines:
+            return
+        self._engines.add(engine)
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+        engine.add_event_handler(Events.COMPLETED, self._engine_completed)
+        # Of the handlers on EXCEPTION_RAISED the first one raises, so the rest never run: the end of a run is seen
+        # for certain only around Engine.run.
+        run = engine.run
+
+        @functools.wraps(run)
+        def tracked_run(*args: Any, **kwargs: Any) -> Any:
+            with self._run_of(engine):
+                return run(*args, **kwargs)
+
+        engine.run = tracked_run  # type: ignore[method-assign]
+
+    def start(self, engine: Engine) -> None:
+        """Create the run, unless the engine runs within another one's run.
+
+        Raises:
+            InputError: when the store does not answer or the experiment cannot be used.
+        """
+        if self.cur_run is not None:
+            return
+        self._check_server()
+        try:
+            with _quiet_store():
+                self._set_experiment()
+                experiment_id = self.experiment.experiment_id
+                self.cur_run = self.client.create_run(experiment_id, run_name=self._unique_run_name(experiment_id))
+            self._start_time = time.time()
+            self.run_id = self.cur_run.info.run_id
+            super().start(engine)
+        except (ValueError, MlflowException) as error:
+            raise InputError(
+                f"No MLflow run can be made in experiment {self.experiment_name!r} of {self.tracking_uri!r} "
+                f"({_first_line(error)}): choose another experiment or store."
+            ) from error
+        self._log_configuration()
+        logger.info("MLflow run %s in %s", self.cur_run.info.run_name, self.tracking_uri)
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Add the iteration's losses, and log the means when ``loss_interval`` is full."""
+        losses = _losses(engine.state.output)
+        for name, value in losses.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + float(value), count + 1)
+        if losses and engine.state.iteration % self.loss_interval == 0:
+            self._log_losses(engine.state.iteration)
+
+    def epoch_completed(self, engine: Engine) -> None:
+        """Log the metrics of an engine and send what has gathered."""
+        is_owner = engine is self._owner
+        if is_owner:
+            self._log_losses(engine.state.iteration)
+        prefix = "" if is_owner else "validation/"
+        metrics = {name: value for name, value in engine.state.metrics.items() if _is_number(value)}
+        self._log_metrics({prefix + name: float(value) for name, value in metrics.items()}, step=engine.state.epoch)
+        self._send()
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Log the artifacts and end the run, if there is one.
+
+        Args:
+            status: ``"FINISHED"``, ``"FAILED"`` or ``"KILLED"``.
+        """
+        if not self._tracks or self.cur_run is None:
+            return
+        run_id = self.cur_run.info.run_id
+        if self._owner is not None:
+            self._log_losses(self._owner.state.iteration)
+        self._send()
+        self._log_panels()
+        for artifact in self.artifacts:
+            self._log_written(artifact)
+        with _tolerated(f"set to {status}"):
+            self.client.set_terminated(run_id, status)
+        self.cur_run = None
+        self._sums, self._logged_panels = {}, set()
+        self._dispose_sqlite_store()
+
+    @contextlib.contextmanager
+    def _run_of(self, engine: Engine) -> Iterator[None]:
+        """End the run with the outermost engine's run, and say how it went."""
+        if self._owner is not None:
+            yield
+            return
+        self._owner, self._completed = engine, False
+        try:
+            with _sigterm_exits():
+                yield
+        except (KeyboardInterrupt, SystemExit):
+            self.finish("KILLED")
+            raise
+        except BaseException:
+            self.finish("FAILED")
+            raise
+        else:
+            # A handler may have swallowed the exception: then the engine returns but has not completed.
+            self.finish("FINISHED" if self._completed else "FAILED")
+        finally:
+            self._owner = None
+
+    def _engine_completed(self, engine: Engine) -> None:
+        self._log_panels()
+        if engine is self._owner:
+            self._completed = True
+
+    def _check_server(self) -> None:
+        """Ask the server once, since MLflow's client repeats its requests for minutes."""
+        if not self.tracking_uri.startswith(("http://", "https://")):
+            return
+        try:
+            requests.get(self.tracking_uri, timeout=_REACH_SECONDS)
+        except requests.RequestException as error:
+            raise InputError(
+                f"The MLflow server {self.tracking_uri!r} does not answer: start it, correct tracking_uri, or leave it "
+                "empty for a store in the output folder."
+            ) from error
+
+    def _unique_run_name(self, experiment_id: str) -> str:
+        ending = secrets.token_hex(3)
+        if self.run_name is None:
+            return f"{time.strftime('%Y%m%d-%H%M%S')}-{ending}"
+        # MLflow's filters have no way to write a double quote inside a value.
+        taken = '"' in self.run_name or self.client.search_runs(
+            [experiment_id], f'attributes.run_name = "{self.run_name}"', max_results=1
+        )
+        return f"{self.run_name}-{ending}" if taken else self.run_name
+
+    def _log_losses(self, step: int) -> None:
+        if not self._sums:
+            return
+        values = {f"loss/{name}": total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        for name, optimizer in self.optimizers.items():
+            groups = optimizer.param_groups
+            for index, group in enumerate(groups):
+                ending = f"_group_{index}" if len(groups) > 1 else ""
+                values[f"learning_rate/{name}{ending}"] = float(group["lr"])
+        self._log_metrics(values, step=step)
+
+    def _log_params(self, params: dict[str, Any]) -> None:
+        items = [(name, str(value)[:_PARAMETER_LENGTH]) for name, value in params.items()]
+        for begin in range(0, len(items), _PARAMETERS_PER_BATCH):
+            super()._log_params(dict(items[begin : begin + _PARAMETERS_PER_BATCH]))
+
+    def _log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Queue metrics: a database or server is asked once per epoch, not once per iteration."""
+        timestamp = int(time.time() * 1000)
+        self._pending += [Metric(name, float(value), timestamp, step or 0) for name, value in metrics.items()]
+        if len(self._pending) >= _METRICS_PER_BATCH:
+            self._send()
+
+    def _send(self) -> None:
+        if self.cur_run is None:
+            return
+        pending, self._pending = self._pending, []
+        with _tolerated("send metrics"):
+            for begin in range(0, len(pending), _METRICS_PER_BATCH):
+                self.client.log_batch(self.cur_run.info.run_id, metrics=pending[begin : begin + _METRICS_PER_BATCH])
+
+    def _log_configuration(self) -> None:
+        if self.configuration is None or self.cur_run is None:
+            return
+        run_id = self.cur_run.info.run_id
+        if isinstance(self.configuration, Mapping):
+            with _tolerated("log the configuration"):
+                self.client.log_dict(run_id, dict(self.configuration), "configuration.yaml")
+            return
+        files = [self.configuration] if isinstance(self.configuration, (str, Path)) else self.configuration
+        for file in files:
+            with _tolerated(f"log {file}"):
+                self.client.log_artifact(run_id, str(file))
+
+    def _log_panels(self) -> None:
+        if self.panels_dir is None or self.cur_run is None:
+            return
+        for path in sorted(self.panels_dir.glob("*.png")):
+            if path not in self._logged_panels and self._is_recent(path):
+                self._logged_panels.add(path)
+                with _tolerated(f"log {path}"):
+                    self.client.log_artifact(self.cur_run.info.run_id, str(path), "panels")
+
+    def _log_written(self, path: Path) -> None:
+        """Log a file, or the files of a folder under its name, unless they are older than the run."""
+        if self.cur_run is None:
+            return
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        for file in files:
+            if self._is_recent(file):
+                folder = None if file == path else str(Path(path.name, file.relative_to(path).parent))
+                with _tolerated(f"log {file}"):
+                    self.client.log_artifact(self.cur_run.info.run_id, str(file), folder)
+
+    def _is_recent(self, path: Path) -> bool:
+        return path.stat().st_mtime >= self._start_time - _CLOCK_SECONDS
+
+
+def _losses(output: Any) -> Mapping[str, Any]:
+    """Return the loss terms of an output, which decollating repeats for every case."""
+    if isinstance(output, Sequence) and output:
+        output = output[0]
+    losses = output.get("losses") if isinstance(output, Mapping) else None
+    return losses if isinstance(losses, Mapping) else {}
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    return isinstance(value, (int, float)) and not math.isnan(value)
+
+
+def _distributed_rank() -> int:
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0].rstrip(".")
+
+
+@contextlib.contextmanager
+def _tolerated(action: str) -> Iterator[None]:
+    """Turn a store's failure into a warning: hours of training are worth more than a log entry."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        logger.warning("MLflow could not %s: %s", action, _first_line(error))
+
+
+@contextlib.contextmanager
+def _quiet_store() -> Iterator[None]:
+    """Keep the messages about making and migrating the database's tables to warnings."""
+    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
+    levels = [noisy.level for noisy in loggers]
+    for noisy in loggers:
+        noisy.setLevel(max(logging.WARNING, noisy.level))
+    try:
+        yield
+    finally:
+        for noisy, level in zip(loggers, levels, strict=True):
+            noisy.setLevel(level)
+
+
+@contextlib.contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """Let SIGTERM, a cluster's way to end a job, raise SystemExit, unless the program handles it in its own way."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit_on_signal(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)

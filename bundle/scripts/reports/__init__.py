@@ -1,0 +1,9 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Reports of what a trained network is worth."""
+
+from __future__ import annotations
+
+from scripts.reports.evaluation import EvaluationReport, summary_table, write_report
+
+__all__ = ["EvaluationReport", "summary_table", "write_report"]

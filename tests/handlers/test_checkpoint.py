@@ -1,0 +1,132 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from scripts.errors import InputError
+from scripts.handlers import ModelSaver, TrainingCheckpoint, load_model
+
+
+def evaluate(saver: ModelSaver, **metrics: float) -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.state.metrics = dict(metrics)
+    saver(engine)
+
+
+def saved_value(path: Path) -> float:
+    return float(torch.load(path, weights_only=True)["model"]["weight"])
+
+
+def network(value: float) -> nn.Module:
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(module.weight, value)
+    return module
+
+
+def set_value(module: Any, value: float) -> None:
+    nn.init.constant_(module.weight, value)
+
+
+def test_best_model_stays(tmp_path: Path) -> None:
+    module = network(1.0)
+    saver = ModelSaver(module, tmp_path / "models" / "model.pt", metric="ssim")
+    for value, ssim in ((1.0, 0.5), (2.0, 0.7), (3.0, 0.6)):
+        set_value(module, value)
+        evaluate(saver, ssim=ssim)
+    assert saved_value(tmp_path / "models" / "model.pt") == 2.0
+
+
+@pytest.mark.parametrize(("metric", "metrics"), [(None, {"ssim": 0.1}), ("ssim", {"ssim": float("nan")}), ("ssim", {})])
+def test_newest_model_stays_where_there_is_no_telling(
+    tmp_path: Path, metric: str | None, metrics: dict[str, float]
+) -> None:
+    module = network(1.0)
+    saver = ModelSaver(module, tmp_path / "model.pt", metric=metric)
+    for value in (1.0, 2.0):
+        set_value(module, value)
+        evaluate(saver, **metrics)
+    assert saved_value(tmp_path / "model.pt") == 2.0
+
+
+def test_resumed_saver_does_not_replace_a_better_model(tmp_path: Path) -> None:
+    module = network(1.0)
+    first = ModelSaver(module, tmp_path / "model.pt", metric="ssim")
+    evaluate(first, ssim=0.9)
+    second = ModelSaver(module, tmp_path / "model.pt", metric="ssim")
+    second.load_state_dict(first.state_dict())
+    set_value(module, 2.0)
+    evaluate(second, ssim=0.8)
+    assert saved_value(tmp_path / "model.pt") == 1.0
+
+
+def test_nothing_half_written_is_left(tmp_path: Path) -> None:
+    evaluate(ModelSaver(network(1.0), tmp_path / "model.pt"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_saved_model_loads(tmp_path: Path) -> None:
+    evaluate(ModelSaver(network(4.0), tmp_path / "model.pt"))
+    other: Any = network(0.0)
+    load_model(other, tmp_path / "model.pt")
+    assert float(other.weight) == 4.0
+
+
+def test_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    evaluate(ModelSaver(nn.Linear(2, 3), tmp_path / "model.pt"))
+    with pytest.raises(InputError, match="another architecture.*network_channels"):
+        load_model(network(0.0), tmp_path / "model.pt")
+
+
+def test_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere.pt"):
+        load_model(network(0.0), tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(InputError, match="model.pt"):
+        load_model(network(0.0), tmp_path / "model.pt")
+
+
+def engine(max_epochs: int, epoch_length: int = 3) -> Engine:
+    trainer = Engine(lambda engine, batch: None)
+    trainer.state.max_epochs, trainer.state.epoch_length = max_epochs, epoch_length
+    return trainer
+
+
+def checkpoint(tmp_path: Path, trainer: Engine, epochs: int, **arguments: Any) -> TrainingCheckpoint:
+    saver = TrainingCheckpoint(tmp_path / "checkpoint.pt", {"network": network(1.0)}, **arguments)
+    saver.attach(trainer)
+    trainer.run(range(3), max_epochs=epochs)
+    return saver
+
+
+def test_epochs_between_the_interval_leave_no_checkpoint_but_the_last_does(tmp_path: Path) -> None:
+    saver = checkpoint(tmp_path, engine(3), epochs=3, interval=2)
+    assert torch.load(saver.path, weights_only=True)["trainer"]["iteration"] == 9
+
+
+def test_complete_training_is_not_started_anew(tmp_path: Path) -> None:
+    saver = checkpoint(tmp_path, engine(2), epochs=2)
+    with pytest.raises(InputError, match="2 epochs already"):
+        saver.resume(engine(2))
+
+
+def test_other_epoch_length_is_refused(tmp_path: Path) -> None:
+    saver = checkpoint(tmp_path, engine(2), epochs=2)
+    with pytest.raises(InputError, match="steps_per_epoch"):
+        saver.resume(engine(4, epoch_length=5))
+
+
+def test_model_file_is_no_training_checkpoint(tmp_path: Path) -> None:
+    evaluate(ModelSaver(network(4.0), tmp_path / "checkpoint.pt"))
+    with pytest.raises(InputError, match="lacks network, trainer"):
+        TrainingCheckpoint(tmp_path / "checkpoint.pt", {"network": network(1.0)}).resume(engine(2))
