@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-__all__ = ["InputError", "find_input_error", "show_input_errors_plainly"]
+__all__ = ["InputError", "find_input_error", "require", "show_input_errors_plainly"]
 
 
 class InputError(ValueError):
@@ -64,3 +64,17 @@ def show_input_errors_plainly() -> None:
 
     hook.shows_input_errors_plainly = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Refuse a setting: for checks that a configuration makes of its own values.
+
+    Args:
+        condition: what must hold.
+        sentence: what is wrong otherwise, and the mend.
+
+    Raises:
+        InputError: when the condition does not hold.
+    """
+    if not condition:
+        raise InputError(sentence)

@@ -31,6 +31,7 @@ class Setting:
     def terms(
         self, step: int = 0, encoders: dict[str, nn.Module] | None = None, **arguments: object
     ) -> dict[str, torch.Tensor]:
+        torch.manual_seed(1)  # the same cue and tone curves in every call
         enhanced = self.network.enhance_guided(self.image, self.guide)
         loss = EnhancementLoss(2, **arguments)  # type: ignore[arg-type]
         return loss(self.network, self.discriminator, self.image, self.guide, enhanced, step, encoders)
@@ -107,6 +108,15 @@ def test_identity_comes_every_nth_step_with_n_times_the_weight(setting: Setting)
     )
 
 
+def test_tone_changes_within_the_range_and_one_means_none() -> None:
+    image = torch.rand(64, 1, 4, 4)
+    changed = EnhancementLoss(2, identity_gamma=(0.5, 2.0)).change_tone(image)
+    exponents = (changed.log() / image.log()).mean(dim=(1, 2, 3))
+    assert 0.5 <= float(exponents.min()) < 0.7
+    assert 1.4 < float(exponents.max()) <= 2.0
+    torch.testing.assert_close(EnhancementLoss(2, identity_gamma=(1.0, 1.0)).change_tone(image), image)
+
+
 def test_kl_is_that_of_the_distributions() -> None:
     mean, log_variance = torch.randn(3, 4), torch.randn(3, 4)
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
@@ -121,6 +131,7 @@ def test_kl_is_that_of_the_distributions() -> None:
         ({"weights": {"kl": -1.0}}, "kl"),
         ({"weights": {"kl": "much"}}, "kl"),
         ({"identity_interval": 0}, "identity_interval"),
+        ({"identity_gamma": (2.0, 0.5)}, "identity_gamma"),
     ],
 )
 def test_wrong_settings_are_refused(arguments: dict[str, object], word: str) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -26,17 +27,20 @@ DEFAULT_WEIGHTS = {
 }
 
 
-def kl_to_prior(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    r"""Return :math:`\mathrm{KL}(N(\mu,\sigma^2)\,\Vert\,N(0,1))` in nats, the mean over batch and cue dimensions.
+def kl_to_prior(mean: torch.Tensor, log_variance: torch.Tensor, free_nats: float = 0.0) -> torch.Tensor:
+    r"""Return :math:`\mathrm{KL}(N(\mu,\sigma^2)\,\Vert\,N(0,1))` in nats, the mean over batch and cue components.
 
     Args:
         mean: (B, cue_channels).
         log_variance: (B, cue_channels).
+        free_nats: what each component may say at no cost: its batch mean counts as this much at least ("free bits",
+            Kingma et al. 2016, arXiv 1606.04934). Defaults to 0.
 
     Returns:
         Scalar tensor, not negative (Kingma & Welling 2014, arXiv 1312.6114).
     """
-    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
+    return divergence.mean(dim=0).clamp_min(free_nats).mean()
 
 
 class EnhancementLoss(nn.Module):
@@ -52,8 +56,10 @@ class EnhancementLoss(nn.Module):
     - ``wavelet``: :class:`WaveletLoss` between result and input;
     - ``multi_encoder``: :class:`MultiEncoderLoss` between result and input, judged by the enhancer's encoder, the
       guidance encoder, the discriminator, and any further encoder given;
-    - ``identity``: L1, a high-quality image guided by itself comes back unchanged;
-    - ``kl``: the posterior of the cue stays near N(0, I).
+    - ``identity``: L1, a high-quality image guided by itself comes back as it is, whatever its tone curve was on the
+      way in: :math:`\lVert E(z^g; v_z) - z\rVert_1` with a random exponent g. With g = 1 alone the cue would say
+      nothing that the image does not say itself, and collapse to the prior; so the contrast has to come from the cue;
+    - ``kl``: the posterior of the cue stays near N(0, I), see :func:`kl_to_prior`.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
@@ -62,9 +68,13 @@ class EnhancementLoss(nn.Module):
         multi_encoder: the multi-encoder loss. Defaults to ``MultiEncoderLoss()``.
         identity_interval: the identity term is a second pass through the network; it is computed on every n-th call,
             and weighs n times as much there. Defaults to 1.
+        identity_gamma: range of the exponent g, drawn log-uniformly for each image. Defaults to (0.5, 2); (1, 1) is the
+            plain identity.
+        kl_free_nats: nats per component of the cue that cost nothing. Defaults to 1; without them the cue soon says
+            nothing.
 
     Raises:
-        InputError: for an unknown term, a negative weight or an interval below 1.
+        InputError: for an unknown term, a negative weight, an interval below 1, or exponents out of order.
     """
 
     def __init__(
@@ -74,6 +84,8 @@ class EnhancementLoss(nn.Module):
         wavelet: nn.Module | None = None,
         multi_encoder: MultiEncoderLoss | None = None,
         identity_interval: int = 1,
+        identity_gamma: tuple[float, float] = (0.5, 2.0),
+        kl_free_nats: float = 1.0,
     ) -> None:
         super().__init__()
         self.weights = {**DEFAULT_WEIGHTS, **(weights or {})}
@@ -84,10 +96,14 @@ class EnhancementLoss(nn.Module):
                 raise InputError(f'The loss weight "{name}" must be a number not below 0, not {weight!r}.')
         if identity_interval < 1:
             raise InputError(f"identity_interval counts steps and must be at least 1, not {identity_interval}.")
+        if not 0 < identity_gamma[0] <= identity_gamma[1]:
+            raise InputError(f"identity_gamma must be two positive exponents in order, not {list(identity_gamma)}.")
         self.wavelet = WaveletLoss(spatial_dims) if wavelet is None else wavelet
         self.multi_encoder = MultiEncoderLoss() if multi_encoder is None else multi_encoder
         self.adversarial = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
         self.identity_interval = identity_interval
+        self.kl_free_nats = kl_free_nats
+        self.identity_gamma = (float(identity_gamma[0]), float(identity_gamma[1]))
 
     def forward(
         self,
@@ -145,7 +161,14 @@ class EnhancementLoss(nn.Module):
             terms["multi_encoder"] = self.multi_encoder(judged, targets)
         if weights["identity"] > 0 and step % self.identity_interval == 0:
             cue = network.draw_cue(enhanced.cue_mean, enhanced.cue_log_variance)
-            terms["identity"] = self.identity_interval * F.l1_loss(network.enhancer(guide, cue), guide)
+            restored = network.enhancer(self.change_tone(guide), cue)
+            terms["identity"] = self.identity_interval * F.l1_loss(restored, guide)
         if weights["kl"] > 0:
-            terms["kl"] = kl_to_prior(enhanced.cue_mean, enhanced.cue_log_variance)
+            terms["kl"] = kl_to_prior(enhanced.cue_mean, enhanced.cue_log_variance, self.kl_free_nats)
         return {name: weights[name] * term for name, term in terms.items()}
+
+    def change_tone(self, image: torch.Tensor) -> torch.Tensor:
+        """Return images (B, C, *spatial) in [0, 1], each raised to a random exponent from ``identity_gamma``."""
+        low, high = (math.log(bound) for bound in self.identity_gamma)
+        exponent = torch.empty(image.shape[0], *[1] * (image.dim() - 1), device=image.device).uniform_(low, high).exp()
+        return image.clamp_min(0.0).pow(exponent)

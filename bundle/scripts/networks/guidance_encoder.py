@@ -11,6 +11,9 @@ from monai.networks.blocks import Convolution, ResidualUnit
 from monai.networks.layers.factories import Pool
 from torch import nn
 
+from scripts.errors import InputError
+
+INITIAL_LOG_VARIANCE = -2.0
 ACTIVATION = ("LEAKYRELU", {"negative_slope": 0.2})
 
 
@@ -64,6 +67,8 @@ class GuidanceEncoder(nn.Module):
         self.global_pool = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)
         self.mean = nn.Linear(channels[-1], cue_channels)
         self.log_variance = nn.Linear(channels[-1], cue_channels)
+        # The noise starts small: under much of it the enhancer would learn to ignore the cue before there is one.
+        nn.init.constant_(self.log_variance.bias, INITIAL_LOG_VARIANCE)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the posterior of the cue.
@@ -76,3 +81,25 @@ class GuidanceEncoder(nn.Module):
         """
         pooled = self.global_pool(self.trunk(image)[-1]).flatten(1)
         return self.mean(pooled), self.log_variance(pooled).clamp(-10.0, 10.0)
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def standardize_(self, means: torch.Tensor) -> None:
+        """Scale and shift the mean's head so that given cues get mean 0 and deviation 1 in every component.
+
+        Images differ little in the features of a new encoder: the deviation of its cues is a thousandth of the prior's,
+        and training loses them in the noise. With the cues of the high-quality set this is the data-dependent
+        initialisation of Salimans & Kingma 2016 (arXiv 1602.07868). Call it before training, once.
+
+        Args:
+            means: posterior means of some images, (N, cue_channels), N at least 2.
+
+        Raises:
+            InputError: when there are fewer than 2.
+        """
+        if means.shape[0] < 2:
+            raise InputError("Guidance needs at least two high-quality images (or slices): add some to training_hq.")
+        deviation, mean = torch.std_mean(means, dim=0)
+        scale = 1.0 / deviation.clamp_min(1e-6)
+        self.mean.weight.mul_(scale[:, None])
+        self.mean.bias.sub_(mean).mul_(scale)

@@ -5,5 +5,6 @@
 from __future__ import annotations
 
 from scripts.reports.evaluation import EvaluationReport, summary_table, write_report
+from scripts.reports.guidance import GuidanceReport
 
-__all__ = ["EvaluationReport", "summary_table", "write_report"]
+__all__ = ["EvaluationReport", "GuidanceReport", "summary_table", "write_report"]

@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
-from scripts.transforms.degradation import RandScannerDegradation, RandScannerDegradationd
+from scripts.transforms.degradation import RandScannerDegradation, RandScannerDegradationd, ScannerDegradation
 from scripts.transforms.intensity import RescaleIntensityd
-from scripts.transforms.loading import CheckImaged, DICOMSeriesReader, ReadImaged
+from scripts.transforms.loading import CheckImaged, DICOMSeriesReader, OrientVolumesd, ReadImaged
 from scripts.transforms.slices import RandSliced
 
 __all__ = [
     "CheckImaged",
     "DICOMSeriesReader",
+    "OrientVolumesd",
     "RandScannerDegradation",
     "RandScannerDegradationd",
     "RandSliced",
     "ReadImaged",
     "RescaleIntensityd",
+    "ScannerDegradation",
 ]

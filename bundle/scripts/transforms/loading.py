@@ -14,14 +14,14 @@ import pydicom.misc
 import torch
 from monai.config import KeysCollection, PathLike
 from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, PILReader
-from monai.transforms import EnsureChannelFirst, MapTransform
+from monai.transforms import EnsureChannelFirst, InvertibleTransform, MapTransform, Orientation
 from monai.utils import CommonKeys, ImageMetaKey, ensure_tuple, ensure_tuple_rep
 from PIL import Image
 
 from scripts.errors import InputError
 from scripts.transforms.slices import through_plane_axis
 
-__all__ = ["CheckImaged", "DICOMSeriesReader", "ReadImaged", "image_format", "image_stem"]
+__all__ = ["CheckImaged", "DICOMSeriesReader", "OrientVolumesd", "ReadImaged", "image_format", "image_stem"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -317,3 +317,34 @@ def _name(image: torch.Tensor, key: Hashable) -> str:
 
 def _times(size: Sequence[int]) -> str:
     return "×".join(str(length) for length in size)
+
+
+class OrientVolumesd(MapTransform, InvertibleTransform):
+    """Turn volumes to RAS axes, so that every scan lies the same way; photographs and single slices stay as they are.
+
+    The inverse turns them back.
+
+    Args:
+        keys: keys of the arrays, (C, *spatial).
+        allow_missing_keys: whether a key that an item lacks is skipped.
+    """
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.orientation = Orientation(axcodes="RAS", labels=None)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Turn the volumes of one item."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            if item[key].ndim == 4:
+                item[key] = self.orientation(item[key])
+        return item
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Turn the volumes of one item back."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            if item[key].ndim == 4:
+                item[key] = self.orientation.inverse(item[key])
+        return item

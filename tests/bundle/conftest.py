@@ -1,0 +1,77 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+
+CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
+
+# Two steps of a tiny network on 32x32 pictures.
+TINY: dict[str, Any] = {
+    "device": "cpu",
+    "epochs": 2,
+    "steps_per_epoch": 2,
+    "batch_size": 2,
+    "val_interval": 1,
+    "patch_size": [32, 32],
+    "network_channels": [4, 6, 8],
+    "guidance_channels": [4, 6],
+    "discriminator_channels": 4,
+    "discriminator_layers": 2,
+    "mlflow": False,
+}
+
+
+def write_picture(path: Path, seed: int, contrast: float = 1.0, size: int = 32, colour: bool = False) -> None:
+    """A grey or RGB picture: a bright square at a place of its own on noise."""
+    random = np.random.RandomState(seed)
+    pixels = 40 + 20 * random.rand(size, size, 3)
+    place = 1 + seed % max(1, size - 18)
+    pixels[place : place + 14, place : place + 12] += 140 * contrast
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    (picture if colour else picture.convert("L")).save(path)
+
+
+@pytest.fixture
+def dataset_dir(tmp_path: Path) -> Path:
+    """Six low-quality pictures with references and four high-quality ones, as folders."""
+    folder = tmp_path / "dataset"
+    for number in range(6):
+        write_picture(folder / "lq" / f"patient{number}.png", number, contrast=0.5)
+        write_picture(folder / "references" / f"patient{number}.png", number)
+    for number in range(4):
+        write_picture(folder / "hq" / f"other{number}.png", 10 + number)
+    return folder
+
+
+Run = Callable[..., ConfigWorkflow]
+
+
+@pytest.fixture
+def run(dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run one of the configurations' runs in this process, with the tiny settings and any others."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the runs install their own
+
+    def run_bundle(run_id: str = "training", overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
+        places = {name: str(tmp_path / name) for name in ("output_dir", "model_dir")}
+        workflow = ConfigWorkflow(
+            config_file=[str(CONFIGS / name) for name in ("train.yaml", *overlays)],
+            meta_file=str(CONFIGS / "metadata.json"),
+            logging_file=False,
+            run_id=run_id,
+            **{"dataset_dir": str(dataset_dir), **places, **TINY, **overrides},
+        )
+        workflow.initialize()
+        workflow.run()
+        return workflow
+
+    yield run_bundle

@@ -1,0 +1,162 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigWorkflow
+from monai.bundle.properties import TrainProperties
+from PIL import Image
+from scripts.engines import EnhancementTrainer
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundle" / "configs"
+
+Run = Callable[..., ConfigWorkflow]
+
+
+def test_training_leaves_a_network_a_checkpoint_and_pictures(run: Run, tmp_path: Path) -> None:
+    run()
+    state = torch.load(tmp_path / "model_dir" / "model.pt", weights_only=True)
+    assert set(state) == {"model"}
+    assert float(state["model"]["prototype_mean"].abs().sum()) > 0
+    assert (tmp_path / "output_dir" / "checkpoint.pt").is_file()
+    assert len(list((tmp_path / "output_dir" / "pictures").glob("*.png"))) == 2
+
+
+def test_runs_are_named_training_and_run(run: Run) -> None:
+    run("run", epochs=1)
+
+
+def test_monais_train_properties_are_there(run: Run) -> None:
+    workflow = run(epochs=1)
+    assert workflow.check_properties() == []
+    for name, described in TrainProperties.items():
+        if described["required"]:
+            assert getattr(workflow, name) is not None, name
+
+
+def test_every_setting_of_the_first_part_is_recorded() -> None:
+    text = (CONFIGS / "train.yaml").read_text()
+    first_part = yaml.safe_load(text.split("# ================", 1)[0])
+    places = {"imports", "bundle_root", "output_dir", "model_dir", "panel_cases"}
+    tracking = {"mlflow", "tracking_uri", "experiment_name", "run_name"}
+    recorded = set(yaml.safe_load(text)["settings"])
+    assert recorded == set(first_part) - places - tracking
+
+
+def test_resumed_run_equals_one_that_never_stopped(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        state: dict[str, Any] = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
+        modules = ("network", "ema_network", "discriminator")
+        return {f"{module}.{key}": value for module in modules for key, value in state[module].items()}
+
+    def interrupted(self: EnhancementTrainer, engine: Any, batch: Any) -> Any:
+        if self.state.epoch == 3:
+            raise KeyboardInterrupt
+        return iteration(self, engine, batch)
+
+    iteration = EnhancementTrainer._iteration
+    run(epochs=4, output_dir=str(tmp_path / "whole"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(EnhancementTrainer, "_iteration", interrupted)
+        run(epochs=4, output_dir=str(tmp_path / "half"))
+    run(epochs=4, output_dir=str(tmp_path / "half"), resume=True)
+    whole, half = weights("whole"), weights("half")
+    assert [name for name in whole if not torch.equal(whole[name], half[name])] == []
+
+
+def test_evaluation_reports_every_held_out_patient(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    run("evaluating", ("evaluate.yaml",))
+    printed = capsys.readouterr().out
+    assert "PSNR" in printed
+    assert (tmp_path / "output_dir" / "evaluation" / "evaluation.csv").is_file()
+    assert list((tmp_path / "output_dir" / "evaluation" / "pictures").glob("test_*.png"))
+
+
+def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_path: Path) -> None:
+    run(mlflow=True, experiment_name="trial")
+    run("evaluating", ("evaluate.yaml",), mlflow=True, experiment_name="trial")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'output_dir' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("trial")
+    assert experiment is not None
+    evaluated, trained = client.search_runs([experiment.experiment_id])
+    assert {trained.info.status, evaluated.info.status} == {"FINISHED"}
+    assert {"loss/wavelet", "loss/total", "validation/ssim", "learning_rate/network"} <= set(trained.data.metrics)
+    assert trained.data.params["batch_size"] == "2"
+    files = {file.path for file in client.list_artifacts(trained.info.run_id)}
+    assert {"model.pt", "checkpoint.pt", "configuration.yaml", "panels"} <= files
+    assert "ssim" in evaluated.data.metrics
+    assert "evaluation" in {file.path for file in client.list_artifacts(evaluated.info.run_id)}
+
+
+def test_datasets_without_references_or_held_out_patients_train(run: Run, dataset_dir: Path, tmp_path: Path) -> None:
+    for file in sorted((dataset_dir / "lq").iterdir())[2:]:
+        file.unlink()
+    for file in (dataset_dir / "references").iterdir():
+        file.unlink()
+    run()
+    assert (tmp_path / "model_dir" / "model.pt").is_file()
+
+
+def test_colour_pictures_train(run: Run, dataset_dir: Path, tmp_path: Path) -> None:
+    for file in dataset_dir.rglob("*.png"):
+        Image.open(file).convert("RGB").save(file)
+    run(channels=3, window=[0, 255])
+    assert (tmp_path / "model_dir" / "model.pt").is_file()
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_volumes_train_by_slices_or_whole(run: Run, tmp_path: Path, spatial_dims: int) -> None:
+    random = np.random.RandomState(0)
+    for domain in ("lq", "hq"):
+        (tmp_path / "volumes" / domain).mkdir(parents=True)
+        for number in range(4):
+            image = nib.Nifti1Image(random.rand(33, 30, 17).astype(np.float32), np.diag([1, 1, 2, 1]))
+            nib.save(image, tmp_path / "volumes" / domain / f"{domain}{number}.nii.gz")
+    run(
+        dataset_dir=str(tmp_path / "volumes"),
+        spatial_dims=spatial_dims,
+        patch_size=[16] * spatial_dims if spatial_dims == 3 else [32, 32],
+        wavelet_level_weights=[0.1, 1.0],
+    )
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "arguments"),
+    [
+        ("bundle", ("--config_file", "configs/train.yaml")),
+        (".", ("--config_file", "bundle/configs/train.yaml", "--bundle_root", "bundle")),
+    ],
+)
+def test_command_tells_a_mistake_in_one_sentence_from_either_folder(folder: str, arguments: tuple[str, ...]) -> None:
+    result = command("training", *arguments, "--dataset_dir", "/no/such/folder", cwd=ROOT / folder)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert [line for line in result.stderr.splitlines() if line.startswith("error: ")][0].count("/no/such/folder") == 1
