@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ Run = Callable[..., ConfigWorkflow]
 
 
 @pytest.fixture
-def run(dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run one of the configurations' runs in this process, with the tiny settings and any others."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the runs install their own
 
@@ -74,4 +74,4 @@ def run(dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         workflow.run()
         return workflow
 
-    yield run_bundle
+    return run_bundle

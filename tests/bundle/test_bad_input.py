@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
 from PIL import Image
+
 from scripts.engines import EnhancementTrainer
 from scripts.errors import find_input_error
 

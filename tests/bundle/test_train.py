@@ -18,6 +18,7 @@ import yaml
 from monai.bundle import ConfigWorkflow
 from monai.bundle.properties import TrainProperties
 from PIL import Image
+
 from scripts.engines import EnhancementTrainer
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +57,7 @@ def test_every_setting_of_the_first_part_is_recorded() -> None:
     assert recorded == set(first_part) - places - tracking
 
 
-def test_resumed_run_equals_one_that_never_stopped(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_equals_one_that_never_stopped(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def weights(name: str) -> dict[str, torch.Tensor]:
         state: dict[str, Any] = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         modules = ("network", "ema_network", "discriminator")
@@ -71,15 +70,18 @@ def test_resumed_run_equals_one_that_never_stopped(
 
     iteration = EnhancementTrainer._iteration
     run(epochs=4, output_dir=str(tmp_path / "whole"))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(EnhancementTrainer, "_iteration", interrupted)
+    monkeypatch.setattr(EnhancementTrainer, "_iteration", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         run(epochs=4, output_dir=str(tmp_path / "half"))
+    monkeypatch.setattr(EnhancementTrainer, "_iteration", iteration)
     run(epochs=4, output_dir=str(tmp_path / "half"), resume=True)
     whole, half = weights("whole"), weights("half")
     assert [name for name in whole if not torch.equal(whole[name], half[name])] == []
 
 
-def test_evaluation_reports_every_held_out_patient(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_reports_every_held_out_patient(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run()
     run("evaluating", ("evaluate.yaml",))
     printed = capsys.readouterr().out

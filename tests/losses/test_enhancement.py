@@ -137,3 +137,10 @@ def test_kl_is_that_of_the_distributions() -> None:
 def test_wrong_settings_are_refused(arguments: dict[str, object], word: str) -> None:
     with pytest.raises(InputError, match=word):
         EnhancementLoss(2, **arguments)  # type: ignore[arg-type]
+
+
+def test_what_a_component_may_say_at_no_cost_has_no_gradient() -> None:
+    mean = torch.tensor([[0.5, 3.0]], requires_grad=True)
+    kl_to_prior(mean, torch.zeros(1, 2), free_nats=1.0).backward()
+    assert mean.grad is not None
+    assert mean.grad.tolist() == [[0.0, pytest.approx(1.5)]]

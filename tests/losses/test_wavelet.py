@@ -10,7 +10,8 @@ import pywt
 import torch
 
 from scripts.errors import InputError
-from scripts.losses.wavelet import WaveletLoss, WaveletTransform
+from scripts.losses import WaveletLoss
+from scripts.networks import WaveletTransform
 
 WAVELETS = ["haar", "db2", "sym4", "coif1", "db7", "dmey"]
 SIZES_2D = [(8, 16), (24, 40)]

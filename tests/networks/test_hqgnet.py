@@ -158,3 +158,17 @@ def test_upsampling_leaves_no_checkerboard() -> None:
     inner = pred[0, 0, 24:40, 24:40]
     period_two = F.conv2d(inner[None, None], torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]])).abs().mean()
     assert float(period_two) < 1e-3
+
+
+def test_standardised_cues_have_mean_zero_and_deviation_one() -> None:
+    torch.manual_seed(0)
+    encoder, images = GuidanceEncoder(2, 1, (4, 6), cue_channels=5), torch.rand(6, 1, 16, 16)
+    encoder.standardize_(encoder(images)[0])
+    deviation, mean = torch.std_mean(encoder(images)[0].detach(), dim=0)
+    torch.testing.assert_close(mean, torch.zeros(5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(deviation, torch.ones(5), atol=1e-3, rtol=0)
+
+
+def test_one_cue_cannot_be_standardised() -> None:
+    with pytest.raises(InputError, match="two high-quality images"):
+        GuidanceEncoder(2, 1, (4, 6), cue_channels=5).standardize_(torch.zeros(1, 5))

@@ -16,7 +16,7 @@ from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from scripts.errors import InputError
-from scripts.transforms import CheckImaged, ReadImaged
+from scripts.transforms import CheckImaged, OrientVolumesd, ReadImaged
 from scripts.transforms.loading import image_format, image_stem
 
 SeriesWriter = Callable[..., Path]
@@ -380,3 +380,15 @@ def test_real_fundus_photographs_are_read_in_colour(pattern: str, shared_data: P
 def test_a_real_vessel_label_is_read(shared_data: Path) -> None:
     label = read(sorted((shared_data / "drive" / "1st_manual").iterdir())[0], "label")
     assert label.unique().tolist() == [0, 255]
+
+
+def test_volumes_are_turned_to_ras_and_back_and_photographs_are_left() -> None:
+    affine = torch.diag(torch.tensor([-1.0, -2.0, 3.0, 1.0], dtype=torch.float64))
+    volume = MetaTensor(torch.rand(1, 4, 5, 6), affine=affine)
+    orient = OrientVolumesd(["image", "label"], allow_missing_keys=True)
+    turned = orient({"image": volume})
+    assert torch.equal(turned["image"].as_tensor(), volume.as_tensor().flip(1, 2))
+    assert turned["image"].affine.diagonal()[:3].tolist() == [1, 2, 3]
+    assert torch.equal(orient.inverse(turned)["image"].as_tensor(), volume.as_tensor())
+    photograph = MetaTensor(torch.rand(3, 4, 5), affine=affine)
+    assert torch.equal(orient({"image": photograph})["image"].as_tensor(), photograph.as_tensor())

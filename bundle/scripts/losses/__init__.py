@@ -4,14 +4,13 @@
 
 from scripts.losses.enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
 from scripts.losses.multi_encoder import MultiEncoderLoss, judge
-from scripts.losses.wavelet import WaveletLoss, WaveletTransform
+from scripts.losses.wavelet import WaveletLoss
 
 __all__ = [
     "DEFAULT_WEIGHTS",
     "EnhancementLoss",
     "MultiEncoderLoss",
     "WaveletLoss",
-    "WaveletTransform",
     "judge",
     "kl_to_prior",
 ]

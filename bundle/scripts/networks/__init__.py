@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of HQG-Net that MONAI does not have."""
 
+from scripts.networks.discriminator import DetailDiscriminator
 from scripts.networks.enhancer import Enhancer, EnhancerEncoder
 from scripts.networks.guidance_encoder import GuidanceEncoder, GuidanceFeatures
 from scripts.networks.hqgnet import GuidedEnhancement, HQGNet
 from scripts.networks.variational_norm import AdaLIN, VariationalInformationNorm
+from scripts.networks.wavelet import WaveletTransform
 
 __all__ = [
     "AdaLIN",
+    "DetailDiscriminator",
     "Enhancer",
     "EnhancerEncoder",
     "GuidanceEncoder",
@@ -16,4 +19,5 @@ __all__ = [
     "GuidedEnhancement",
     "HQGNet",
     "VariationalInformationNorm",
+    "WaveletTransform",
 ]

@@ -51,8 +51,8 @@ class GuidanceReport:
 
     - the distance of the results' tissue means to those of their own style and of the nearest other,
       :math:`\frac1K\lVert m(E(y; v_s)) - m_{s'}\rVert_1`, and the share nearer to their own;
-    - Spearman's rank correlation, inside the labelled tissue, between the results of one input under two styles: 1 where
-      they differ by an increasing tone curve alone.
+    - Spearman's rank correlation, inside the labelled tissue, between the results of one input under two styles: 1
+      where they differ by an increasing tone curve alone.
 
     Args:
         network: the trained network.
