@@ -172,3 +172,10 @@ def test_standardised_cues_have_mean_zero_and_deviation_one() -> None:
 def test_one_cue_cannot_be_standardised() -> None:
     with pytest.raises(InputError, match="two high-quality images"):
         GuidanceEncoder(2, 1, (4, 6), cue_channels=5).standardize_(torch.zeros(1, 5))
+
+
+def test_unguided_baseline_ignores_its_guide() -> None:
+    network = HQGNet(channels=(4, 6, 8), guidance_channels=(4, 6), cue_channels=5, head="plain", guided=False)
+    torch.nn.init.normal_(network.enhancer.modulation[0].norm.scale_and_shift.weight)
+    image = torch.rand(1, 1, 16, 16)
+    assert torch.equal(network(image, torch.rand(1, 1, 16, 16)), network(image, torch.rand(1, 1, 16, 16)))

@@ -48,6 +48,7 @@ class HQGNet(nn.Module):
         cue_channels: length of the HQ cue v_z. Defaults to 64.
         code_channels: length of the LQ code v_y. Defaults to 16.
         head: ``"residual"`` or ``"plain"``, see :class:`Enhancer`.
+        guided: False for the unguided baseline, in which every cue is 0. Defaults to True.
 
     Raises:
         InputError: for settings that make no network.
@@ -68,8 +69,10 @@ class HQGNet(nn.Module):
         cue_channels: int = 64,
         code_channels: int = 16,
         head: str = "residual",
+        guided: bool = True,
     ) -> None:
         super().__init__()
+        self.guided = guided
         self.enhancer = Enhancer(spatial_dims, in_channels, channels, cue_channels, code_channels, head)
         self.guidance = GuidanceEncoder(
             spatial_dims, in_channels, channels if guidance_channels is None else guidance_channels, cue_channels
@@ -88,11 +91,13 @@ class HQGNet(nn.Module):
     def encode_guide(self, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and log-variance, each (B, cue_channels), of the cue of ``guide`` (B, C, *spatial)."""
         mean, log_variance = self.guidance(guide)
+        if not self.guided:
+            return torch.zeros_like(mean), torch.zeros_like(log_variance)
         return mean, log_variance
 
     def draw_cue(self, mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
         """Draw v_z = mean + exp(log_variance / 2) * noise while training; return the mean in evaluation mode."""
-        if self.training:
+        if self.training and self.guided:
             return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         return mean
 
