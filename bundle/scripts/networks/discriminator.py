@@ -17,9 +17,9 @@ class DetailDiscriminator(nn.Module):
     .. math:: D(x) = \mathrm{PatchD}\bigl([x;\ g\,e_1(x);\ \ldots;\ g\,e_L(x)]\bigr), \qquad
         e_l = \Bigl(\sum_b d_{l,b}(x)^2 + \epsilon\Bigr)^{1/2}
 
-    with the stationary Haar details d of the L finest levels, summed over their directions b: told apart, they teach the
-    enhancer to trade noise for streaks along the axes. Noise shows in that energy, an even function of the image that
-    strided convolutions are slow to learn: after 300 steps against enhanced images full of noise a plain
+    with the stationary Haar details d of the L finest levels, summed over their directions b: told apart, they teach
+    the enhancer to trade noise for streaks along the axes. Noise shows in that energy, an even function of the image
+    that strided convolutions are slow to learn: after 300 steps against enhanced images full of noise a plain
     ``PatchDiscriminator`` was still at chance.
 
     Args:
