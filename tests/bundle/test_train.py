@@ -106,6 +106,11 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
     assert "evaluation" in {file.path for file in client.list_artifacts(evaluated.info.run_id)}
 
 
+def test_training_stops_early_when_nothing_improves(run: Run) -> None:
+    workflow = run(epochs=8, learning_rate=0.0, d_learning_rate=0.0, early_stop_patience=2)
+    assert workflow.trainer.state.epoch == 3
+
+
 def test_datasets_without_references_or_held_out_patients_train(run: Run, dataset_dir: Path, tmp_path: Path) -> None:
     for file in sorted((dataset_dir / "lq").iterdir())[2:]:
         file.unlink()
