@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training and evaluation workflows of HQG-Net."""
 
-from scripts.engines.enhancement_trainer import GUIDE, LOSSES, EnhancementTrainer, r1_penalty
+from scripts.engines.enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
 from scripts.engines.evaluator import REFERENCE, EnhancementEvaluator
 
-__all__ = ["GUIDE", "LOSSES", "REFERENCE", "EnhancementEvaluator", "EnhancementTrainer", "r1_penalty"]
+__all__ = ["LOSSES", "REFERENCE", "EnhancementEvaluator", "EnhancementTrainer", "r1_penalty"]

@@ -20,11 +20,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from scripts.data import GUIDE
 from scripts.errors import InputError
 from scripts.losses import EnhancementLoss
 from scripts.networks import GuidedEnhancement, HQGNet
 
-GUIDE = "guide"
 LOSSES = "losses"
 
 
@@ -238,4 +238,4 @@ class EnhancementTrainer(Trainer):
         scaler.update()
 
 
-__all__ = ["GUIDE", "LOSSES", "EnhancementTrainer", "r1_penalty"]
+__all__ = ["LOSSES", "EnhancementTrainer", "r1_penalty"]

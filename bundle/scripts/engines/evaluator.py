@@ -12,10 +12,10 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from monai.utils import CommonKeys as Keys
 
+from scripts.data import PATIENT
 from scripts.networks import HQGNet
 
 REFERENCE = "reference"
-PATIENT = "patient"
 
 
 class EnhancementEvaluator(Evaluator):

@@ -109,8 +109,10 @@ class GuidanceReport:
         cues, means = {}, {}
         for style, items in self.guides.items():
             batches = [{"image": item["image"][None]} for item in items]
-            arguments = {"spatial_dims": self.spatial_dims, "slice_axis": self.slice_axis}
-            cues[style] = collect_cues(self.network, batches, self.device, **arguments).mean(dim=0, keepdim=True)
+            found = collect_cues(
+                self.network, batches, self.device, spatial_dims=self.spatial_dims, slice_axis=self.slice_axis
+            )
+            cues[style] = found.mean(dim=0, keepdim=True)
             means[style] = torch.stack([tissue_means(item["image"], item["label"], classes) for item in items]).nanmean(
                 0
             )
