@@ -52,9 +52,9 @@ types: $(VENV)/.installed-dev ## Check the types
 
 # The parts of the method, switched off one at a time; docs/results.md has the table.
 ABLATION := $(DEMO)/ablation
-ABLATION_ARGS := --epochs 6 --val_interval 3 --mlflow false
+ABLATION_ARGS := --epochs 6 --val_interval 3 --mlflow False
 full :=
-without-guidance := --guided false --loss_weights\#consistency 0 --loss_weights\#kl 0 --identity_gamma "[1,1]"
+without-guidance := --guided False --loss_weights\#consistency 0 --loss_weights\#kl 0 --identity_gamma "[1,1]"
 without-wavelet := --loss_weights\#wavelet 0
 without-multi-encoder := --loss_weights\#multi_encoder 0
 without-adversarial := --loss_weights\#adversarial 0

@@ -152,3 +152,8 @@ def test_early_stop_without_a_metric_to_watch(run: Run) -> None:
 @pytest.mark.parametrize("name", ["epochs", "steps_per_epoch", "batch_size", "val_interval"])
 def test_counts_below_one(run: Run, name: str) -> None:
     assert name in sentence(run, **{name: 0})
+
+
+@pytest.mark.parametrize("name", ["guided", "amp", "resume", "mlflow"])
+def test_word_where_true_or_false_is_due(run: Run, name: str) -> None:
+    assert "capital letter" in sentence(run, **{name: "false"})
