@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
-__all__ = ["InputError", "find_input_error", "require", "show_input_errors_plainly"]
+import fire
+
+__all__ = ["InputError", "find_input_error", "require", "run_command", "show_input_errors_plainly"]
 
 
 class InputError(ValueError):
@@ -78,3 +82,17 @@ def require(condition: bool, sentence: str) -> None:
     """
     if not condition:
         raise InputError(sentence)
+
+
+def run_command(command: Callable[..., Any], name: str, arguments: list[str] | None = None) -> None:
+    """Run a function as a command; a user's mistake is told in one sentence, and ends it with status 1.
+
+    Args:
+        command: the function, whose arguments become those of the command line.
+        name: of the command, for its help.
+        arguments: those of the command line by default.
+    """
+    try:
+        fire.Fire(command, command=arguments, name=name)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import fire
 import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
@@ -23,7 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from scripts.data.demo import write_nifti
-from scripts.errors import InputError
+from scripts.errors import InputError, run_command
 from scripts.transforms.degradation import RandScannerDegradation
 from scripts.transforms.loading import ReadImaged, image_format, image_stem
 
@@ -231,15 +230,8 @@ def degrade(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; a user's mistake is told in one sentence, and ends it with status 1.
-
-    Args:
-        arguments: those of the command line by default.
-    """
-    try:
-        fire.Fire(degrade, command=arguments, name="degrade.py")
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    """Run the command, see :func:`scripts.errors.run_command`."""
+    run_command(degrade, "degrade.py", arguments)
 
 
 if __name__ == "__main__":

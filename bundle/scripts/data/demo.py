@@ -10,12 +10,10 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fire
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -27,7 +25,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from tqdm import tqdm
 
-from scripts.errors import InputError
+from scripts.errors import InputError, run_command
 from scripts.transforms.degradation import RandScannerDegradation
 
 __all__ = [
@@ -503,15 +501,8 @@ def demo(output_dir: str, patients: int = 45, seed: int = 0, force: bool = False
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; a user's mistake is told in one sentence, and ends it with status 1.
-
-    Args:
-        arguments: those of the command line by default.
-    """
-    try:
-        fire.Fire(demo, command=arguments, name="demo.py")
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    """Run the command, see :func:`scripts.errors.run_command`."""
+    run_command(demo, "demo.py", arguments)
 
 
 if __name__ == "__main__":
