@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
-import re
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from scripts.data import datalist
 from scripts.data.datalist import LISTS, load_datalist, make_datalist, write_datalist
 from scripts.errors import InputError
 
@@ -229,7 +228,7 @@ A, B = {"image": "lq/a1.nii.gz"}, {"image": "hq/b1.png"}
         ({"training_lq": A, "training_hq": [B]}, '"training_lq" .* is not a list'),
         ({"training_lq": ["lq/a1.nii.gz"], "training_hq": [B]}, 'entry 0 of training_lq .* has no "image"'),
         ({"training_lq": [A, {"label": "x"}], "training_hq": [B]}, 'entry 1 of training_lq .* has no "image"'),
-        ({"training_lq": [{**A, "label": 3}], "training_hq": [B]}, '"label" of entry 0 of training_lq'),
+        ({"training_lq": [{**A, "reference": 3}], "training_hq": [B]}, '"reference" of entry 0 .* is not a path'),
         ({"training_lq": [], "training_hq": [B]}, 'no low-quality .* "training_lq"'),
         ({"training_lq": [A]}, 'no high-quality .* "training_hq"'),
         ({"training_lq": [{"image": "x.png"}, {**A, "label": "y"}], "training_hq": [B]}, r'"\S*x.png" \(and 1 more'),
@@ -248,6 +247,40 @@ def test_what_is_wrong_in_a_datalist_is_named(lists: dict[str, Any], message: st
     write_json(folders, **lists)
     with pytest.raises(InputError, match=message):
         load_datalist(folders)
+
+
+@pytest.mark.parametrize("label", [0, 3, [0, 1, 1], [0]])
+def test_a_label_may_be_a_class_or_a_list_of_them(label: Any, folders: Path) -> None:
+    write_json(folders, training_lq=[{**A, "label": label}], training_hq=[B])
+    assert load_datalist(folders)["training_lq"][0]["label"] == label
+
+
+@pytest.mark.parametrize(
+    ("label", "named"),
+    [
+        (1.5, "1.5"),
+        (1.0, "1.0"),
+        (-1, "-1"),
+        (True, "true"),
+        ([], r"\[\]"),
+        ([0, 2], r"\[0, 2\]"),
+        ([True], r"\[true\]"),
+        ({"a": 1}, '{"a": 1}'),
+        ("true", '"true"'),
+        ("1", '"1"'),
+        ("[0, 1]", r'"\[0, 1\]"'),
+    ],
+)
+def test_a_label_that_is_neither_path_nor_class_is_refused(label: Any, named: str, folders: Path) -> None:
+    write_json(folders, training_lq=[{**A, "label": label}], training_hq=[B])
+    with pytest.raises(InputError, match=f'^"label" of entry 0 of training_lq .* is {named}: give a path in quotes'):
+        load_datalist(folders)
+
+
+def test_a_label_file_may_be_called_like_a_class(folders: Path) -> None:
+    touch(folders, "1")
+    write_json(folders, training_lq=[{**A, "label": "1"}], training_hq=[B])
+    assert load_datalist(folders)["training_lq"][0]["label"] == str(folders / "1")
 
 
 def test_a_patient_may_be_in_both_training_lists(folders: Path) -> None:
@@ -276,14 +309,20 @@ def test_a_written_datalist_reads_as_the_lists_it_was_made_from(folders: Path) -
     assert load_datalist(folders) == expected
 
 
-def test_the_command_tells_a_mistake_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["datalist", "--dataset_dir", "nowhere", "--output_file", "x.json"])
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    monkeypatch.delitem(sys.modules, "scripts.data.datalist")
-    try:
-        runpy.run_module("scripts.data.datalist", run_name="__main__")
-    except InputError:
-        sys.excepthook(*sys.exc_info())
-    assert re.fullmatch(r'error: there is no dataset folder "\S*nowhere": [^\n]+\n', capsys.readouterr().err)
+def test_classes_are_written_as_they_are(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = make_datalist(folders)
+    lists["training_lq"][0]["label"], lists["training_hq"][0]["label"] = 1, [0, 1]
+    monkeypatch.setattr(datalist, "make_datalist", lambda *_: copy.deepcopy(lists))
+    write_datalist(str(folders), str(folders / "datalist.json"))
+    assert load_datalist(folders) == lists
+
+
+def test_the_command_writes_the_file(folders: Path) -> None:
+    datalist.main(["--dataset_dir", str(folders), "--output_file", str(folders / "list.json"), "--seed", "3"])
+    assert load_datalist(folders, "list.json") == make_datalist(folders, seed=3)
+
+
+def test_the_command_tells_a_mistake_in_one_line() -> None:
+    # A text as the status of SystemExit is printed, and the status is 1.
+    with pytest.raises(SystemExit, match=r'^error: there is no dataset folder "\S*nowhere": [^\n]+$'):
+        datalist.main(["--dataset_dir", "nowhere", "--output_file", "x.json"])

@@ -47,6 +47,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def slices_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("demo") / "slices"
+    assert demo.make_demo_data(made, patients=PATIENTS, seed=7, task="classification")
+    return made
+
+
+@pytest.fixture(scope="module")
 def datalist(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "datalist.json").read_text())
 
@@ -210,6 +217,13 @@ def test_data_of_another_seed_are_replaced_by_force_only(copy: Path) -> None:
         demo.make_demo_data(copy, patients=PATIENTS, seed=8, force=True)
 
 
+def test_data_for_another_task_are_replaced_by_force_only(copy: Path) -> None:
+    with pytest.raises(InputError, match=r"seed 7 for segmentation: .* --force"):
+        demo.make_demo_data(copy, patients=PATIENTS, seed=7, task="classification")
+    with pytest.raises(InterruptedError):
+        demo.make_demo_data(copy, patients=PATIENTS, seed=7, task="classification", force=True)
+
+
 def test_data_made_anew_take_the_place_of_the_old_ones(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +231,7 @@ def test_data_made_anew_take_the_place_of_the_old_ones(
     (old / "datalist.json").unlink()
     (old / "train" / "stale.nii.gz").touch()
     monkeypatch.setattr(demo, "load_template", lambda: None)
-    monkeypatch.setattr(demo, "_make_patient", lambda *_: {"patient": "P"})
+    monkeypatch.setattr(demo, "_make_patient", lambda *_: [{"patient": "P"}])
     assert demo.make_demo_data(old, patients=PATIENTS, seed=7)
     assert (old / "datalist.json").exists()
     assert not (old / "train" / "stale.nii.gz").exists()
@@ -247,6 +261,11 @@ def test_a_wrong_number_is_refused(tmp_path: Path, arguments: dict[str, Any]) ->
         demo.make_demo_data(tmp_path / "data", **arguments)
 
 
+def test_an_unknown_task_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='--task is "detection" but must be segmentation or classification'):
+        demo.make_demo_data(tmp_path / "data", task="detection")
+
+
 def test_a_missing_nilearn_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nilearn", None)
     with pytest.raises(InputError, match="pip install"):
@@ -263,3 +282,94 @@ def test_the_command_says_what_is_there_and_where(folder: Path, capsys: pytest.C
     printed = capsys.readouterr().out
     assert "Already there" in printed
     assert str(folder / "datalist.json") in printed
+
+
+# ------------------------------------------------------------------------------------------------- classification
+
+
+def volume(folder: Path, entries: list[dict[str, Any]], key: str, patient: str) -> np.ndarray:
+    """A patient's slices, put together again."""
+    return np.stack([nib.load(folder / e[key]).dataobj for e in entries if e["patient"] == patient], axis=-1)
+
+
+def test_segmentation_data_name_no_task_like_those_made_before_there_was_another(datalist: dict[str, Any]) -> None:
+    assert "task" not in datalist["generator"]
+
+
+def test_half_of_every_patients_slices_have_lesions(slices_folder: Path) -> None:
+    for entries in load_datalist(slices_folder).values():
+        labels: dict[str, list[int]] = {}
+        for entry in entries:
+            labels.setdefault(entry["patient"], []).append(entry["label"])
+        assert all(sorted(values) == [0] * 8 + [1] * 8 for values in labels.values())
+
+
+def test_slices_keep_the_place_that_they_have_in_the_volume(folder: Path, slices_folder: Path) -> None:
+    whole = nib.load(folder / "train/labels/P001.nii.gz").affine
+    for index in (0, 9):
+        image = nib.load(slices_folder / f"train/lq/P001/slice_{index + 1:02d}.nii.gz")
+        assert image.shape == demo.SPATIAL_SIZE[:2]
+        np.testing.assert_allclose(image.affine @ [3, 4, 0, 1], whole @ [3, 4, index, 1], atol=1e-3)
+
+
+def test_slices_differ_from_the_patient_without_lesions_where_their_label_says_so(
+    folder: Path, slices_folder: Path
+) -> None:
+    lists = load_datalist(slices_folder)
+    entries = lists["validation"] + lists["testing"]
+    for patient in {entry["patient"] for entry in entries}:
+        clean = as_array(next(folder.glob(f"*/reference/{patient}.nii.gz")))
+        changed = volume(slices_folder, entries, "reference", patient) != clean
+        area = changed.sum(axis=(0, 1)) * 4
+        labels = np.array([entry["label"] for entry in entries if entry["patient"] == patient], dtype=bool)
+        assert area[~labels].max() == 0
+        assert area[labels].min() >= demo.MIN_LESION_AREA
+
+
+def test_a_low_quality_slice_shows_the_lesions_of_its_reference(folder: Path, slices_folder: Path) -> None:
+    lists = load_datalist(slices_folder)["testing"]
+    patient = lists[0]["patient"]
+    lesions = as_array(folder / f"test/reference/{patient}.nii.gz") - volume(slices_folder, lists, "reference", patient)
+    centre = lesions > 0.5 * lesions.max()
+    darker = as_array(folder / f"test/lq/{patient}.nii.gz") - volume(slices_folder, lists, "image", patient)
+    assert darker[centre].mean() > 5 * abs(darker[lesions == 0].mean())
+
+
+def test_lesions_are_dark_round_and_in_white_matter() -> None:
+    head = demo.simulate_patient(demo.load_template(), np.random.RandomState(0))
+    image, has_lesions = demo.draw_lesions(head, np.random.RandomState(1))
+    half = image < (1 - demo.LESION_CONTRAST / 2) * head.image
+    assert (image <= head.image).all()
+    assert (head.label[half] == 3).mean() > 0.9
+    assert has_lesions.sum() == 8
+    pixels = half.sum(axis=(0, 1))[has_lesions]
+    # Two to four discs of 3.5 to 5 mm radius, pixels of 2 mm.
+    assert pixels.min() >= 2 * 9
+    assert pixels.max() <= 4 * 21
+
+
+def test_the_same_random_state_draws_the_same_lesions() -> None:
+    head = demo.simulate_patient(demo.load_template(), np.random.RandomState(0))
+    one, two, other = (demo.draw_lesions(head, np.random.RandomState(seed))[0] for seed in (1, 1, 2))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_a_slice_without_room_gets_no_lesion_and_no_label() -> None:
+    narrow = np.zeros(demo.SPATIAL_SIZE, np.uint8)
+    narrow[40:42, 40:42] = 3
+    head = demo.Patient(np.full(demo.SPATIAL_SIZE, 0.8, np.float32), narrow, np.eye(4))
+    image, has_lesions = demo.draw_lesions(head, np.random.RandomState(0))
+    assert np.array_equal(image, head.image)
+    assert not has_lesions.any()
+
+
+def test_complete_slices_are_left_as_they_are(slices_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "load_template", lambda: pytest.fail("the data were made again"))
+    assert not demo.make_demo_data(slices_folder, patients=PATIENTS, seed=7, task="classification")
+
+
+def test_the_readme_names_the_classes_of_the_task(folder: Path, slices_folder: Path) -> None:
+    texts = [(made / "README.txt").read_text() for made in (folder, slices_folder)]
+    assert ["grey matter" in text for text in texts] == [True, False]
+    assert ["lesions" in text for text in texts] == [False, True]

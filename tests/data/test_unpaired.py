@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import logging
 import pickle
 import time
 from pathlib import Path
@@ -161,34 +160,66 @@ def test_guides_may_have_a_transform_of_their_own() -> None:
     assert (number(data[0]["image"]), number(data[0]["guide"])) == (1, 6)
 
 
-@pytest.mark.parametrize("lq", [True, False])
-@pytest.mark.parametrize("hq", [True, False])
-def test_labels_come_where_a_whole_domain_has_them(lq: bool, hq: bool) -> None:
-    label = torch.zeros(1, 2, 2)
-    data = UnpairedDataset(
-        entries(0, 2, **({"label": label} if lq else {})),
-        entries(9, 2, **({"label": label} if hq else {})),
-        IDENTITY,
-        progress=False,
-    )
-    assert set(data[0]) == {"image", "guide"} | ({"label"} if lq else set()) | ({"guide_label"} if hq else set())
-    assert (data.labelled, data.guide_labelled) == (lq, hq)
+LABELLED = {"label": torch.zeros(1, 2, 2)}
 
 
-def test_labels_of_a_part_of_a_domain_are_left_out_and_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    lq = entries(0, 2, label=torch.zeros(1, 2, 2)) + entries(2, 1)
-    with caplog.at_level(logging.INFO):
-        data = UnpairedDataset(lq, entries(9, 2), IDENTITY, progress=False)
-    assert "label" not in data[0]
-    assert "1 of 3 have none" in caplog.text
+def test_the_stream_itself_has_no_labels() -> None:
+    data = UnpairedDataset(entries(0, 2, **LABELLED), entries(9, 2, **LABELLED), IDENTITY, progress=False)
+    assert set(data[0]) == {"image", "guide"}
+
+
+@pytest.mark.parametrize("hq", [False, True])
+def test_the_halves_have_labels_and_those_of_their_guides_where_there_are_any(hq: bool) -> None:
+    guides = entries(9, 2, **(LABELLED if hq else {}))
+    data = UnpairedDataset(entries(0, 4, **LABELLED), guides, IDENTITY, progress=False)
+    for half in data.labelled_halves(3, 4):
+        assert set(half[0]) == {"image", "guide", "label"} | ({"guide_label"} if hq else set())
+
+
+def test_the_halves_share_no_patient_and_together_hold_every_labelled_one() -> None:
+    lq = [{**entry, "patient": f"p{i // 2}"} for i, entry in enumerate(entries(0, 10, **LABELLED))]
+    data = UnpairedDataset([*lq, *entries(50, 3)], entries(100, 2), IDENTITY, progress=False)
+    first, second = ({number(half[i]["image"]) for i in range(20)} for half in data.labelled_halves(1, 1))
+    assert first | second == set(range(10))
+    assert not {image // 2 for image in first} & {image // 2 for image in second}
+
+
+def test_the_halves_have_lengths_and_draws_of_their_own() -> None:
+    data = UnpairedDataset(entries(0, 8, **LABELLED), entries(100, 9), IDENTITY, progress=False)
+    halves = data.labelled_halves(3, 5)
+    assert [len(half) for half in halves] == [3, 5]
+    guides = [[number(half[i]["guide"]) for i in range(30)] for half in halves]
+    assert guides[0] != guides[1]
+
+
+def test_only_labelled_guides_guide_the_halves() -> None:
+    guides = entries(100, 3) + entries(200, 2, **LABELLED)
+    data = UnpairedDataset(entries(0, 4, **LABELLED), guides, IDENTITY, progress=False)
+    for half in data.labelled_halves(1, 1):
+        assert {number(half[i]["guide"]) for i in range(20)} == {200, 201}
+
+
+def test_guides_without_labels_will_do_where_the_labelled_ones_are_of_the_same_patient() -> None:
+    guides = [*entries(100, 2), {**entries(200, 1, **LABELLED)[0], "patient": "p0"}]
+    data = UnpairedDataset(entries(0, 1, **LABELLED) + entries(5, 1, **LABELLED), guides, IDENTITY, progress=False)
+    with_p0 = next(half for half in data.labelled_halves(1, 1) if number(half[0]["image"]) == 0)
+    assert {number(with_p0[i]["guide"]) for i in range(20)} == {100, 101}
+
+
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_halves_need_two_labelled_patients(labelled: int) -> None:
+    data = UnpairedDataset(entries(0, labelled, **LABELLED) + entries(50, 2), entries(9, 2), IDENTITY, progress=False)
+    with pytest.raises(InputError, match=f"two patients or more, and {labelled} has"):
+        data.labelled_halves(1, 1)
 
 
 def test_the_label_is_varied_with_its_image() -> None:
     image, keys = torch.arange(16).view(1, 4, 4), ("image", "label")
-    lq, hq = ([{"image": image, "label": image, "patient": patient}] for patient in "ab")
+    lq, hq = ([{"image": image, "label": image, "patient": patient} for patient in pair] for pair in ("ab", "cd"))
     random = Compose([RandFlipd(keys, prob=0.5), RandSpatialCropd(keys, (2, 2), random_size=False)])
     data = UnpairedDataset(lq, hq, IDENTITY, random_transform=random, progress=False)
-    assert all(torch.equal(data[i]["image"], data[i]["label"]) for i in range(12))
+    for half in data.labelled_halves(1, 1):
+        assert all(torch.equal(half[i]["image"], half[i]["label"]) for i in range(12))
 
 
 # ------------------------------------------------------------------------------------------------------ bad input
@@ -285,8 +316,8 @@ def test_a_draw_from_cached_volumes_takes_few_milliseconds() -> None:
             RandFlipd(keys, prob=0.5, spatial_axis=1),
         ]
     )
-    lq, hq = ([{**volume, "patient": patient}] for patient in "ab")
-    data = UnpairedDataset(lq, hq, IDENTITY, random_transform=random, progress=False)
+    lq, hq = ([{**volume, "patient": patient} for patient in pair] for pair in ("ab", "cd"))
+    data, _ = UnpairedDataset(lq, hq, IDENTITY, random_transform=random, progress=False).labelled_halves(1, 1)
     data[0]
     start = time.process_time()
     for index in range(50):

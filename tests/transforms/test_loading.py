@@ -200,6 +200,18 @@ def test_a_key_may_be_missing_if_allowed(tmp_path: Path) -> None:
         ReadImaged(["image", "label"])(item)
 
 
+@pytest.mark.parametrize(("label", "named"), [(1, "the number 1"), ([0, 1], r"the list \[0, 1\]")])
+def test_a_class_where_a_label_image_is_due_is_refused_with_its_mend(
+    label: int | list[int], named: str, tmp_path: Path
+) -> None:
+    Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    with pytest.raises(
+        InputError,
+        match=f'^the label of "\\S*a.png" is {named}: add configs/classification.yaml to --config_file, or give a',
+    ):
+        ReadImaged(["image", "label"])({"image": str(tmp_path / "a.png"), "label": label})
+
+
 # --------------------------------------------------------------------------------------------------- unreadable
 
 
@@ -333,6 +345,14 @@ def test_what_is_wrong_with_an_image_is_named(image: torch.Tensor, kwargs: dict[
 def test_what_is_wrong_with_a_label_is_named(label: torch.Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check(ramp(1, 4, 4), label)
+
+
+def test_a_label_that_is_a_class_is_refused_by_the_check() -> None:
+    image = MetaTensor(ramp(1, 4, 4), meta={"filename_or_obj": "dir/a.png"})
+    with pytest.raises(
+        InputError, match='^the label of "dir/a.png" is the number 1: add configs/classification.yaml to --config_file'
+    ):
+        CheckImaged("image", 1, 2, label_key="label")({"image": image, "label": 1})
 
 
 def test_values_of_a_label_are_free_without_a_number_of_classes() -> None:

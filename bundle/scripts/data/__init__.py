@@ -7,6 +7,20 @@ The modules that are commands as well (``python -m scripts.data.datalist``) are 
 
 from __future__ import annotations
 
+from scripts.data.classes import TASKS, count_classes, describe_training, is_multi_label, labelled_entries
 from scripts.data.unpaired import GUIDE, GUIDE_LABEL, IMAGE, LABEL, PATIENT, EpochSampler, UnpairedDataset
 
-__all__ = ["GUIDE", "GUIDE_LABEL", "IMAGE", "LABEL", "PATIENT", "EpochSampler", "UnpairedDataset"]
+__all__ = [
+    "GUIDE",
+    "GUIDE_LABEL",
+    "IMAGE",
+    "LABEL",
+    "PATIENT",
+    "TASKS",
+    "EpochSampler",
+    "UnpairedDataset",
+    "count_classes",
+    "describe_training",
+    "is_multi_label",
+    "labelled_entries",
+]

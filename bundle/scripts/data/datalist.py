@@ -1,6 +1,9 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Datalists: which image belongs to which domain, which patient, and which part of the data."""
+"""Datalists: which image belongs to which domain, which patient, and which part of the data.
+
+Run it inside the bundle's folder: `python -m scripts.data.datalist --dataset_dir DIR --output_file FILE`.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 import pydicom
 import pydicom.errors
 
-from scripts.errors import InputError, show_input_errors_plainly
+from scripts.errors import InputError, run_command
 from scripts.transforms.loading import image_format, image_stem
 
 __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
@@ -28,6 +30,7 @@ LISTS = ("training_lq", "training_hq", "validation", "testing")
 """Names of the four lists of a datalist."""
 
 PATH_KEYS = ("image", "label", "reference")
+CLASS_IN_QUOTES = re.compile(r"\[.*\]|[-+.\d]+|true|false", re.IGNORECASE)
 PARTS = {"training_lq": "training", "training_hq": "training", "validation": "validation", "testing": "testing"}
 
 Entry = dict[str, Any]
@@ -55,8 +58,7 @@ def load_datalist(
 
     Returns:
         ``{"training_lq": [...], "training_hq": [...], "validation": [...], "testing": [...]}``; every entry has
-        ``"image"`` and ``"patient"``, and where there are such files ``"label"`` and ``"reference"``. Paths are
-        absolute.
+        ``"image"`` and ``"patient"``, and where there are any ``"label"`` and ``"reference"``. Paths are absolute.
 
     Raises:
         InputError: for a missing folder or file, an entry that cannot be used, an empty domain, or a patient in more
@@ -89,6 +91,9 @@ def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[s
     ``"patient"``; without that every image is a patient of its own, known by its file name (by its path, if two images
     of one list share a file name). Give ``"patient"`` whenever one has several images. Further keys of an entry are
     passed on.
+
+    A ``"label"`` is the path of an image of class numbers (segmentation), a whole number of at least 0: the image's
+    class (classification), or a list of a 0 or 1 for every class (classification where several may be present).
 
     Args:
         file: the datalist file.
@@ -198,6 +203,9 @@ def write_datalist(
 ) -> None:
     """Write the datalist that the folders of a data set make, to look at and to edit.
 
+    Classes of whole images have no folder: write them into the file, as "label": 1, or as "label": [0, 1, 1] where
+    several may be present.
+
     Args:
         dataset_dir: folder with ``lq/``, ``hq/`` and, where there are any, ``labels/`` and ``references/``.
         output_file: the file to write; paths in it count from ``dataset_dir``.
@@ -208,7 +216,7 @@ def write_datalist(
     folder = _dataset_folder(dataset_dir)
     lists = make_datalist(folder, validation_fraction, test_fraction, seed)
     for entry in (entry for entries in lists.values() for entry in entries):
-        entry.update({key: Path(entry[key]).relative_to(folder).as_posix() for key in PATH_KEYS if key in entry})
+        entry.update({key: Path(entry[key]).relative_to(folder).as_posix() for key in _paths(entry)})
     file = Path(str(output_file)).expanduser()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -238,13 +246,37 @@ def _read_entry(entry: Any, where: str, file: Path, folders: Sequence[Path]) -> 
     for key in PATH_KEYS:
         if entry.get(key) is None:
             continue
+        if key == "label" and not isinstance(entry[key], str):
+            result[key] = _read_class(entry[key], f'"label" of {where} in the datalist "{file}"')
+            continue
         if not isinstance(entry[key], str):
             raise InputError(f'"{key}" of {where} in the datalist "{file}" is not a path in quotes')
         paths = [Path(os.path.normpath(folder / Path(entry[key]).expanduser())) for folder in folders]
-        result[key] = str(next((path for path in paths if path.exists()), paths[0]))
+        found = next((path for path in paths if path.exists()), None)
+        if key == "label" and found is None and CLASS_IN_QUOTES.fullmatch(entry[key]):
+            _read_class(entry[key], f'"label" of {where} in the datalist "{file}"')
+        result[key] = str(found or paths[0])
     if entry.get("patient") is not None:
         result["patient"] = str(entry["patient"])
     return result
+
+
+def _read_class(label: Any, name: str) -> int | list[int]:
+    """Check a label that is no path: the class of an image, or a 0 or 1 for each class."""
+    # True is a whole number to Python, and 1.0 equals 1: the type is what counts.
+    if type(label) is int and label >= 0:
+        return label
+    if isinstance(label, list) and label and all(type(value) is int and value in (0, 1) for value in label):
+        return label
+    raise InputError(
+        f"{name} is {json.dumps(label)}: give a path in quotes, or without quotes a class number of at least 0, "
+        "or a list of a 0 or 1 for every class"
+    )
+
+
+def _paths(entry: Entry) -> list[str]:
+    """Keys of an entry's files."""
+    return [key for key in PATH_KEYS if isinstance(entry.get(key), str)]
 
 
 def _check_domains(lists: Datalist, source: str) -> None:
@@ -254,7 +286,7 @@ def _check_domains(lists: Datalist, source: str) -> None:
 
 
 def _check_files(lists: Datalist) -> None:
-    paths = [entry[key] for name in LISTS for entry in lists[name] for key in PATH_KEYS if key in entry]
+    paths = [entry[key] for name in LISTS for entry in lists[name] for key in _paths(entry)]
     missing = [path for path in paths if not Path(path).exists()]
     if missing:
         more = f" (and {len(missing) - 1} more files of the datalist)" if len(missing) > 1 else ""
@@ -359,6 +391,10 @@ def _natural_order(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command, see :func:`scripts.errors.run_command`."""
+    run_command(write_datalist, "datalist.py", arguments)
+
+
 if __name__ == "__main__":
-    show_input_errors_plainly()
-    fire.Fire(write_datalist)
+    main()

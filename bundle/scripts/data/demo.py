@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the demo's data: simulated MR patients from the MNI152 template.
 
-Run it inside the bundle's folder: `python -m scripts.data.demo --output_dir DIR`.
+Run it inside the bundle's folder: `python -m scripts.data.demo --output_dir DIR`. The labels are tissues, or with
+`--task classification` whether a slice shows lesions.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ from scripts.transforms.degradation import RandScannerDegradation
 __all__ = [
     "CONTRAST_STYLES",
     "LABELS",
+    "LESION_LABELS",
     "SPACING",
     "SPATIAL_SIZE",
+    "TASKS",
     "Template",
+    "draw_lesions",
     "load_template",
     "make_demo_data",
     "simulate_patient",
@@ -50,11 +54,28 @@ SPACING = (2.0, 2.0, 4.0)
 """Voxel size of the images in mm; slices are the last axis."""
 
 LABELS = {0: "background", 1: "cerebrospinal fluid and other brain", 2: "grey matter", 3: "white matter"}
+LESION_LABELS = {0: "no lesion", 1: "lesions in the white matter"}
+TASKS = {"segmentation": LABELS, "classification": LESION_LABELS}
+"""What a downstream network learns, and the classes that it tells apart."""
+
 CONTRAST_STYLES = {"standard": 1.0, "flat": 0.75, "steep": 1.35}
 """Exponent that each contrast style applies to intensities in [0, 1]."""
 
 HQ_STYLES = ("flat", "steep")
 DICOM_EVERY = 4
+
+LESION_RADIUS = (3.5, 5.0)
+"""In mm."""
+
+LESION_EDGE = 1.0
+"""Scale in mm over which a lesion fades at its rim."""
+
+LESION_CONTRAST = 0.75
+"""Share of the signal that the white matter loses in a lesion."""
+
+LESIONS_PER_SLICE = (2, 4)
+MIN_LESION_AREA = 20.0
+"""Area in mm² from which a slice counts as one with lesions; the smallest single lesion has nearly twice as much."""
 
 _README_TITLE = "HQG-Net demo data: simulated MR patients"
 _MNI_NOTICE = """\
@@ -214,12 +235,61 @@ def _random_field(random_state: np.random.RandomState, correlation: float, size:
     return field * float((4 * np.pi * (correlation / step) ** 2) ** 0.75)
 
 
+def draw_lesions(
+    head: Patient, random_state: np.random.RandomState, gamma: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Draw dark lesions into the white matter of half of the slices.
+
+    .. math:: x \leftarrow x\,(1 - 0.75\,s)^\gamma, \quad s(p) = \max_i \sigma\big((r_i - |p - c_i|) / 1\,mm\big)
+
+    Each of these slices gets two to four discs, where there is room, of radius :math:`r_i` from 3.5 to 5 mm around
+    :math:`c_i`; every disc lies in white matter altogether and keeps clear of the others. A lesion is as thick as its
+    slice and leaves the neighbouring slices untouched, so that none is half in a slice whose label does not say so.
+
+    A slice counts as one with lesions when :math:`s > 1/2` in at least 20 mm² of it.
+
+    Args:
+        head: the patient, not changed.
+        random_state: all randomness comes from here.
+        gamma: exponent that was applied to the patient's intensities, see :func:`simulate_patient`.
+
+    Returns:
+        The image with lesions, float32 of shape `SPATIAL_SIZE`, and for every slice whether it shows lesions: bool of
+        shape (Z,).
+    """
+    strength = np.zeros(head.image.shape, dtype=np.float32)
+    place = np.stack(np.meshgrid(*(np.arange(n) for n in SPATIAL_SIZE[:2]), indexing="ij"), axis=-1)
+    in_plane = np.array(SPACING[:2])
+    for index in random_state.permutation(SPATIAL_SIZE[2])[: SPATIAL_SIZE[2] // 2]:
+        for _ in range(random_state.randint(LESIONS_PER_SLICE[0], LESIONS_PER_SLICE[1] + 1)):
+            radius = random_state.uniform(*LESION_RADIUS)
+            free = (head.label[..., index] == 3) & (strength[..., index] < 0.05)
+            centres = np.argwhere(_eroded(free, radius / in_plane))
+            if not len(centres):
+                break
+            distance = np.linalg.norm((place - centres[random_state.randint(len(centres))]) * in_plane, axis=-1)
+            disc = 1 / (1 + np.exp((distance - radius) / LESION_EDGE))
+            strength[..., index] = np.maximum(strength[..., index], disc)
+    area = (strength > 0.5).sum(axis=(0, 1)) * in_plane.prod()
+    image = head.image * (1 - LESION_CONTRAST * strength) ** np.float32(gamma)
+    return image.astype(np.float32), area >= MIN_LESION_AREA
+
+
+def _eroded(mask: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Where an ellipse of these half-axes, in pixels, lies in a two-dimensional mask altogether."""
+    reach = np.ceil(radii).astype(int)
+    offsets = [np.array(index) - reach for index in np.ndindex(*(2 * reach + 1))]
+    inside = [tuple(offset) for offset in offsets if ((offset / radii) ** 2).sum() <= 1]
+    # The head is far from the borders, across which roll would carry it.
+    return np.logical_and.reduce([np.roll(mask, offset, axis=(0, 1)) for offset in inside])
+
+
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write a volume as `.nii.gz` in scanner coordinates; the same input gives the same bytes.
+    """Write an image as `.nii.gz` in scanner coordinates; the same input gives the same bytes.
 
     Args:
         path: file to write.
-        array: (X, Y, Z), of the type to store.
+        array: (X, Y, Z), or (X, Y) for a single slice, of the type to store.
         affine: voxel to RAS+ millimetres.
     """
     image = nib.Nifti1Image(array, affine)
@@ -317,15 +387,15 @@ def _split(patients: int) -> dict[str, range]:
 
 
 _FOLDERS = {"training_lq": "train", "training_hq": "train", "validation": "validation", "testing": "test"}
-_KINDS = {
-    "train": ("lq", "hq", "labels"),
-    "validation": ("lq", "labels", "reference"),
-    "test": ("lq", "labels", "reference"),
-}
+_KINDS = {"train": ("lq", "hq"), "validation": ("lq", "reference"), "test": ("lq", "reference")}
+
+Entry = dict[str, Any]
 
 
-def _make_patient(root: Path, template: Template, seed: int, index: int, group: str, rank: int) -> dict[str, str]:
-    """Simulate and write one patient; its datalist entry."""
+def _make_patient(
+    root: Path, template: Template, seed: int, index: int, group: str, rank: int, task: str
+) -> list[Entry]:
+    """Simulate and write one patient; the datalist entries: one of the volume, or one of every slice."""
     generator = np.random.MT19937(np.random.SeedSequence([seed, index]))
     random_state = np.random.RandomState(generator)
     patient = f"P{index + 1:03d}"
@@ -335,35 +405,86 @@ def _make_patient(root: Path, template: Template, seed: int, index: int, group: 
     unit = random_state.uniform(800, 1300)
     head = simulate_patient(template, random_state, gamma)
 
-    image = head.image
+    clean = head.image
+    has_lesions = np.zeros(SPATIAL_SIZE[2], dtype=bool)
+    if task == "classification":
+        # Random numbers of their own: patients and degradations are the same in both tasks.
+        lesion_generator = np.random.MT19937(np.random.SeedSequence([seed, index, 1]))
+        clean, has_lesions = draw_lesions(head, np.random.RandomState(lesion_generator), gamma)
+    images = {"hq": clean}
     if group != "training_hq":
         degrade = RandScannerDegradation(blur_dims=(0, 1))
         degrade.set_random_state(state=random_state)
-        image = np.asarray(degrade(image[None]))[0]
-    folder = _FOLDERS[group]
-    kind = "hq" if group == "training_hq" else "lq"
-    entry = {"patient": patient}
-    raw = np.rint(image * unit).astype(np.int16)
-    # The second of every four, so that the smallest data set has a series in every group but validation.
-    if rank % DICOM_EVERY == 1:
-        entry["image"] = f"{folder}/{kind}/{patient}"
-        write_dicom_series(root / entry["image"], raw, head.affine, patient, f"hqgnet-demo-{VERSION}-{seed}-{patient}")
+        images = {"lq": np.asarray(degrade(clean[None]))[0]}
+        if group != "training_lq":
+            images["reference"] = clean
+    raw = {kind: np.rint(image * unit).astype(np.int16) for kind, image in images.items()}
+
+    if task == "classification":
+        entries = _write_slices(root / _FOLDERS[group], raw, has_lesions, head.affine, patient)
     else:
-        entry["image"] = f"{folder}/{kind}/{patient}.nii.gz"
-        write_nifti(root / entry["image"], raw, head.affine)
-    entry["label"] = f"{folder}/labels/{patient}.nii.gz"
-    write_nifti(root / entry["label"], head.label, head.affine)
-    if folder != "train":
-        entry["reference"] = f"{folder}/reference/{patient}.nii.gz"
-        write_nifti(root / entry["reference"], np.rint(head.image * unit).astype(np.int16), head.affine)
-    if group == "training_hq":
-        entry["style"] = style
+        # The second of every four, so that the smallest data set has a series in every group but validation.
+        entropy = f"hqgnet-demo-{VERSION}-{seed}-{patient}" if rank % DICOM_EVERY == 1 else None
+        entries = [_write_volumes(root / _FOLDERS[group], raw, head, patient, entropy)]
+    for entry in entries:
+        entry.update({key: entry[key].relative_to(root).as_posix() for key in _paths(entry)})
+        if group == "training_hq":
+            entry["style"] = style
+    return entries
+
+
+def _write_volumes(folder: Path, raw: dict[str, np.ndarray], head: Patient, patient: str, entropy: str | None) -> Entry:
+    """Write a patient's volumes, as a DICOM series where there is something to derive identifiers from."""
+    kind = "hq" if "hq" in raw else "lq"
+    entry: Entry = {"patient": patient}
+    if entropy is not None:
+        entry["image"] = folder / kind / patient
+        write_dicom_series(entry["image"], raw[kind], head.affine, patient, entropy)
+    else:
+        entry["image"] = folder / kind / f"{patient}.nii.gz"
+        write_nifti(entry["image"], raw[kind], head.affine)
+    entry["label"] = folder / "labels" / f"{patient}.nii.gz"
+    write_nifti(entry["label"], head.label, head.affine)
+    if "reference" in raw:
+        entry["reference"] = folder / "reference" / f"{patient}.nii.gz"
+        write_nifti(entry["reference"], raw["reference"], head.affine)
     return entry
 
 
-def _readme(patients: int, seed: int) -> str:
-    classes = "; ".join(f"{value} {name}" for value, name in LABELS.items())
+def _write_slices(
+    folder: Path, raw: dict[str, np.ndarray], has_lesions: np.ndarray, affine: np.ndarray, patient: str
+) -> list[Entry]:
+    """Write every slice of a patient as an image of its own."""
+    for kind in raw:
+        (folder / kind / patient).mkdir(parents=True)
+    entries = []
+    for index, label in enumerate(has_lesions.tolist()):
+        entry: Entry = {"patient": patient}
+        position = affine.copy()
+        position[:3, 3] += index * affine[:3, 2]
+        for kind, volume in raw.items():
+            path = folder / kind / patient / f"slice_{index + 1:02d}.nii.gz"
+            write_nifti(path, volume[..., index], position)
+            entry["reference" if kind == "reference" else "image"] = path
+        entry["label"] = int(label)
+        entries.append(entry)
+    return entries
+
+
+def _paths(entry: Entry) -> list[str]:
+    """Keys of an entry's files; the label of a classification is none."""
+    return [key for key in ("image", "label", "reference") if key in entry and not isinstance(entry[key], int)]
+
+
+def _readme(patients: int, seed: int, task: str) -> str:
+    classes = "; ".join(f"{value} {name}" for value, name in TASKS[task].items())
     size, spacing = ("x".join(f"{n:g}" for n in values) for values in (SPATIAL_SIZE, SPACING))
+    if task == "classification":
+        labels = f"label             {classes}; a number in the datalist"
+        formats = f"Every slice is a NIfTI file, {SPATIAL_SIZE[2]} in each patient's folder; half of them show lesions."
+    else:
+        labels = f"labels            {classes}"
+        formats = "Images are NIfTI files or, for every fourth patient, folders with a DICOM series."
     return f"""\
 {_README_TITLE}
 
@@ -373,15 +494,15 @@ random deformation of the MNI152 template. Not for diagnosis.
 train/lq          low-quality training images, as of a low-field scanner: bias field, low contrast, blur, Rician noise
 train/hq          high-quality training images of other patients, in the contrast styles {" and ".join(HQ_STYLES)}
 validation, test  further patients: low quality (lq) and the same image before degradation (reference)
-labels            {classes}
+{labels}
 datalist.json     all of it as a MONAI datalist
 
-Images are NIfTI files or, for every fourth patient, folders with a DICOM series.
+{formats}
 LICENSE-MNI152.txt must stay with all copies.
 """
 
 
-def _check(output_dir: Path, patients: int, seed: int, force: bool) -> bool:
+def _check(output_dir: Path, patients: int, seed: int, force: bool, task: str) -> bool:
     """Whether `output_dir` holds the wanted data set already; an error where it holds anything that is not ours."""
     if not output_dir.exists():
         return False
@@ -400,15 +521,15 @@ def _check(output_dir: Path, patients: int, seed: int, force: bool) -> bool:
         datalist = json.loads((output_dir / "datalist.json").read_text(encoding="utf-8"))
         made = datalist["generator"]
         entries = [entry for group in _FOLDERS for entry in datalist[group]]
-        keys = ("image", "label", "reference")
-        paths = [output_dir / entry[key] for entry in entries for key in keys if key in entry]
+        paths = [output_dir / entry[key] for entry in entries for key in _paths(entry)]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     if made.get("version") != VERSION:
         return False
-    if (made.get("patients"), made.get("seed")) != (patients, seed):
+    there = (made.get("patients"), made.get("seed"), made.get("task", "segmentation"))
+    if there != (patients, seed, task):
         raise InputError(
-            f'"{output_dir}" holds demo data of {made.get("patients")} patients and seed {made.get("seed")}: '
+            f'"{output_dir}" holds demo data of {there[0]} patients and seed {there[1]} for {there[2]}: '
             "name another --output_dir, or add --force to replace them"
         )
     return all(
@@ -416,31 +537,41 @@ def _check(output_dir: Path, patients: int, seed: int, force: bool) -> bool:
     )
 
 
-def make_demo_data(output_dir: str | Path, patients: int = 45, seed: int = 0, force: bool = False) -> bool:
-    """Make the demo's data set: simulated MR patients, low and high quality, with tissue labels and a datalist.
+def make_demo_data(
+    output_dir: str | Path, patients: int = 45, seed: int = 0, force: bool = False, task: str = "segmentation"
+) -> bool:
+    """Make the demo's data set: simulated MR patients, low and high quality, with labels and a datalist.
 
     A third of the patients is low quality for training, a third high quality for training (other patients), the rest
     is for validation and test, with the clean image as reference. Nothing is downloaded, and the same seed gives the
     same bytes. A folder that holds the same data set already is left as it is.
 
+    For segmentation, an image is a volume and its label an image of tissues, see `LABELS`. For classification, every
+    slice of the same patients is an image, with lesions in half of them (:func:`draw_lesions`), and its label is the
+    number 0 or 1, see `LESION_LABELS`. Lesions come before degradation: an image and its reference have the same ones.
+
     Args:
         output_dir: folder to make; it may exist if it is empty or holds earlier demo data.
         patients: number of patients, 9 or more.
         seed: seed of all randomness, 0 or more.
-        force: make the data anew even if they are there, replacing demo data of another seed or size.
+        force: make the data anew even if they are there, replacing demo data of another seed, size or task.
+        task: `"segmentation"` or `"classification"`.
 
     Returns:
         Whether the data were made: False where they were there already. The datalist is `output_dir/datalist.json`.
 
     Raises:
-        InputError: for too few patients, a folder that holds something else, or where nilearn is missing.
+        InputError: for too few patients, an unknown task, a folder that holds something else, or where nilearn is
+            missing.
     """
     if isinstance(patients, bool) or not isinstance(patients, int) or patients < MIN_PATIENTS:
         raise InputError(f"--patients is {patients} but must be a whole number of at least {MIN_PATIENTS}")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"--seed is {seed} but must be a whole number of at least 0")
+    if task not in TASKS:
+        raise InputError(f'--task is "{task}" but must be {" or ".join(TASKS)}')
     output_dir = Path(str(output_dir)).expanduser().resolve()
-    if _check(output_dir, patients, seed, force):
+    if _check(output_dir, patients, seed, force, task):
         return False
 
     template = load_template()
@@ -451,21 +582,24 @@ def make_demo_data(output_dir: str | Path, patients: int = 45, seed: int = 0, fo
     torch.set_num_threads(1)
     try:
         for folder, kinds in _KINDS.items():
-            for kind in kinds:
+            for kind in (*kinds, "labels") if task == "segmentation" else kinds:
                 (partial / folder / kind).mkdir(parents=True)
-        (partial / "README.txt").write_text(_readme(patients, seed), encoding="utf-8")
+        (partial / "README.txt").write_text(_readme(patients, seed, task), encoding="utf-8")
         (partial / "LICENSE-MNI152.txt").write_text(_MNI_NOTICE, encoding="utf-8")
         datalist: dict[str, Any] = {
             "description": "HQG-Net demo: T1-like MR of simulated patients, deformed from the MNI152 template",
             "license": "see LICENSE-MNI152.txt",
             "generator": {"name": "scripts.data.demo", "version": VERSION, "patients": patients, "seed": seed},
-            "labels": {str(value): name for value, name in LABELS.items()},
+            "labels": {str(value): name for value, name in TASKS[task].items()},
         }
+        # Data for segmentation name no task, like those made when there was no other.
+        if task != "segmentation":
+            datalist["generator"]["task"] = task
         with tqdm(total=patients, desc="Simulating patients", unit="patient") as progress:
             for group, indices in _split(patients).items():
                 datalist[group] = []
                 for rank, index in enumerate(indices):
-                    datalist[group].append(_make_patient(partial, template, seed, index, group, rank))
+                    datalist[group] += _make_patient(partial, template, seed, index, group, rank, task)
                     progress.update()
         (partial / "datalist.json").write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
         if output_dir.exists():
@@ -481,8 +615,8 @@ def make_demo_data(output_dir: str | Path, patients: int = 45, seed: int = 0, fo
     return True
 
 
-def demo(output_dir: str, patients: int = 45, seed: int = 0, force: bool = False) -> None:
-    """Make the demo's data set: simulated MR patients, low and high quality, with tissue labels and a datalist.
+def demo(output_dir: str, patients: int = 45, seed: int = 0, force: bool = False, task: str = "segmentation") -> None:
+    """Make the demo's data set: simulated MR patients, low and high quality, with labels and a datalist.
 
     Nothing is downloaded. A folder that holds the same data set already is left as it is.
 
@@ -491,12 +625,13 @@ def demo(output_dir: str, patients: int = 45, seed: int = 0, force: bool = False
         patients: number of patients, 9 or more.
         seed: seed of all randomness; the same seed gives the same bytes.
         force: make the data anew even if they are there.
+        task: segmentation (volumes with tissue labels) or classification (slices: has it lesions?).
     """
-    made = make_demo_data(output_dir, patients, seed, force)
+    made = make_demo_data(output_dir, patients, seed, force, task)
     folder = Path(str(output_dir)).expanduser().resolve()
     split = ", ".join(f"{len(indices)} {name}" for name, indices in _split(patients).items())
     state = "Made" if made else "Already there, left as they are"
-    print(f"{state}: {patients} simulated patients ({split}), seed {seed}.")
+    print(f"{state}: {patients} simulated patients ({split}), seed {seed}, for {task}.")
     print(f"Folder:   {folder}\nDatalist: {folder / 'datalist.json'}")
 
 

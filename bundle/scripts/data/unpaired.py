@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,11 +27,10 @@ LABEL = CommonKeys.LABEL.value
 GUIDE = "guide"
 GUIDE_LABEL = "guide_label"
 PATIENT = "patient"
+_GUIDE_NAMES = {IMAGE: GUIDE, LABEL: GUIDE_LABEL}
 
-# Which random numbers a draw is for; the three must not follow from one another.
-_GUIDE_DRAW, _IMAGE_TRANSFORM, _GUIDE_TRANSFORM, _ORDER = range(4)
-
-logger = logging.getLogger(__name__)
+# Which random numbers a draw is for; none must follow from another.
+_GUIDE_DRAW, _IMAGE_TRANSFORM, _GUIDE_TRANSFORM, _ORDER, _HALVES = range(5)
 
 Item = dict[str, Any]
 ItemTransform = Callable[[Item], Item]
@@ -54,7 +53,7 @@ class UnpairedDataset(Dataset[Item]):
             entry without a patient is a patient of its own.
         guide_data: high-quality entries of the same form.
         transform: deterministic transform of a low-quality item (reading, checking, scaling), keys ``image`` and,
-            where every entry has one, ``label``.
+            where the entry has one, ``label``.
         guide_transform: the same for high-quality items, default ``transform``.
         random_transform: transform (a ``Compose`` of MONAI's random ones) that is applied to either item on its own,
             with random numbers of its own, under the keys ``image`` and ``label``.
@@ -69,11 +68,12 @@ class UnpairedDataset(Dataset[Item]):
             image of another patient.
 
     Attributes:
-        images: the prepared low-quality items (a :class:`monai.data.CacheDataset`).
-        guides: the prepared high-quality items.
+        images: the prepared low-quality items (a :class:`monai.data.CacheDataset`), with their labels where they have
+            one.
+        guides: the prepared high-quality items, likewise.
 
-    Returns of ``dataset[index]``: ``{"image", "guide"}``, plus ``"label"`` where every low-quality entry has one and
-    ``"guide_label"`` where every high-quality entry has; tensors of shape (C, *spatial).
+    Returns of ``dataset[index]``: ``{"image", "guide"}``, tensors of shape (C, *spatial). Labels come from the streams
+    of :meth:`labelled_halves`.
     """
 
     def __init__(
@@ -99,12 +99,9 @@ class UnpairedDataset(Dataset[Item]):
         self.random_transform = random_transform
         self._random_parts = [part for part in _parts(random_transform) if isinstance(part, Randomizable)]
         self._generator = np.random.RandomState(seed)
-        self.labelled = _all_labelled(data, "low-quality")
-        self.guide_labelled = _all_labelled(guide_data, "high-quality")
-        self._other_guides = _guides_of_others(data, guide_data)
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
-        prepare = _Preparation(transform, self.labelled)
-        prepare_guide = _Preparation(guide_transform or transform, self.guide_labelled)
+        self._data, self._guide_data = data, guide_data
+        self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=(), guide_keys=())
+        prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
         try:
             self.images, self.guides = (
                 CacheDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
@@ -115,6 +112,60 @@ class UnpairedDataset(Dataset[Item]):
             if input_error is None:
                 raise
             raise input_error from None
+
+    def labelled_halves(self, length: int, second_length: int) -> tuple[UnpairedDataset, UnpairedDataset]:
+        """Split the labelled low-quality entries into two streams by patient, for the two levels of bi-level learning.
+
+        Their samples hold ``"label"`` as well, and ``"guide_label"`` where high-quality entries have labels: then only
+        those are guides. The images are those of this dataset, prepared and cached once. Which patient falls into
+        which half follows from the seed.
+
+        Args:
+            length: samples in an epoch of the first stream.
+            second_length: samples in an epoch of the second stream.
+
+        Returns:
+            The streams of the two halves; with an odd number of patients the first has one more.
+
+        Raises:
+            InputError: when fewer than two patients have a label.
+        """
+        labelled = _labelled(self._data)
+        patients = sorted({str(_patient(self._data[entry])) for entry in labelled})
+        if len(patients) < 2:
+            raise InputError(
+                f"bi-level learning needs labelled low-quality images of two patients or more, and {len(patients)} has "
+                'any: add labels to training_lq, name the "patient" of each entry, or set --task none'
+            )
+        shuffled = self._random(_HALVES, 0).permutation(patients)
+        first = set(shuffled[: (len(patients) + 1) // 2])
+        in_first = np.array([str(_patient(self._data[entry])) in first for entry in labelled])
+        guides = _labelled(self._guide_data)
+        halves = []
+        for number, (entries, samples) in enumerate(
+            ((labelled[in_first], length), (labelled[~in_first], second_length))
+        ):
+            half = copy.copy(self)
+            half.length = samples
+            half.seed = int(np.random.SeedSequence((self.seed, _HALVES, 1 + number)).generate_state(1)[0])
+            half._generator = np.random.RandomState()
+            if guides.size and all(map(len, _guides_of_others(self._data, self._guide_data, entries, guides))):
+                half._use(entries, guides, keys=(LABEL,), guide_keys=(LABEL,))
+            else:
+                half._use(entries, np.arange(len(self._guide_data)), keys=(LABEL,), guide_keys=())
+            halves.append(half)
+        return halves[0], halves[1]
+
+    def _use(self, entries: np.ndarray, guides: np.ndarray, keys: tuple[str, ...], guide_keys: tuple[str, ...]) -> None:
+        """Draw from these entries alone; take these keys beside the images."""
+        self._entries = entries
+        self._keys, self._guide_keys = (IMAGE, *keys), (IMAGE, *guide_keys)
+        self._other_guides = _guides_of_others(self._data, self._guide_data, entries, guides)
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        for entry, others in zip(entries, self._other_guides, strict=True):
+            if not len(others):
+                patient = _patient(self._data[entry])
+                raise InputError(f'all high-quality images are of patient "{patient}" too: add some of another patient')
 
     def __len__(self) -> int:
         """Samples in an epoch."""
@@ -128,32 +179,31 @@ class UnpairedDataset(Dataset[Item]):
         """Draw the sample at one place of the stream."""
         if index < 0:
             raise IndexError(f"the stream of samples begins at 0, not at {index}")
-        entry = self._entry(index)
-        others = self._other_guides[entry]
+        place = self._place(index)
+        others = self._other_guides[place]
         guide = int(others[self._random(_GUIDE_DRAW, index).randint(len(others))])
-        image_item = self._vary(self.images[entry], _IMAGE_TRANSFORM, index)
-        guide_item = self._vary(self.guides[guide], _GUIDE_TRANSFORM, index)
-        sample = {IMAGE: image_item[IMAGE], GUIDE: guide_item[IMAGE]}
-        if self.labelled:
-            sample[LABEL] = image_item[LABEL]
-        if self.guide_labelled:
-            sample[GUIDE_LABEL] = guide_item[LABEL]
-        return sample
+        image_item = self._vary(self.images[int(self._entries[place])], self._keys, _IMAGE_TRANSFORM, index)
+        guide_item = self._vary(self.guides[guide], self._guide_keys, _GUIDE_TRANSFORM, index)
+        return {
+            **{key: image_item[key] for key in self._keys},
+            **{_GUIDE_NAMES[key]: guide_item[key] for key in self._guide_keys},
+        }
 
-    def _entry(self, index: int) -> int:
-        cycle, place = divmod(index, len(self.images))
+    def _place(self, index: int) -> int:
+        cycle, turn = divmod(index, len(self._entries))
         if self._order[0] != cycle:
-            self._order = (cycle, self._random(_ORDER, cycle).permutation(len(self.images)))
-        return int(self._order[1][place])
+            self._order = (cycle, self._random(_ORDER, cycle).permutation(len(self._entries)))
+        return int(self._order[1][turn])
 
-    def _vary(self, item: Item, purpose: int, index: int) -> Item:
+    def _vary(self, item: Item, keys: tuple[str, ...], purpose: int, index: int) -> Item:
+        item = {key: item[key] for key in keys}
         if self.random_transform is None:
             return item
         generator = self._random(purpose, index)
         for part in self._random_parts:
             part.set_random_state(state=generator)
         with _untracked():
-            varied: Item = self.random_transform(dict(item))
+            varied: Item = self.random_transform(item)
         return varied
 
     def _random(self, purpose: int, index: int) -> np.random.RandomState:
@@ -195,18 +245,17 @@ class EpochSampler(DistributedSampler[Item]):
 class _Preparation(Transform):
     """Apply a deterministic transform to an entry's known keys; plain tensors and plain errors come out."""
 
-    def __init__(self, transform: ItemTransform, labelled: bool) -> None:
+    def __init__(self, transform: ItemTransform) -> None:
         random = next((part for part in _parts(transform) if isinstance(part, RandomizableTrait)), None)
         if random is not None:
             raise InputError(f"{type(random).__name__} is random and would be cached: move it to the random transform")
         self.transform = transform
-        self.keys = (IMAGE, LABEL) if labelled else (IMAGE,)
 
     def __call__(self, data: Mapping[str, Any]) -> Item:
-        item = {key: data[key] for key in self.keys}
+        item = {key: data[key] for key in (IMAGE, LABEL) if data.get(key) is not None}
         try:
             prepared = self.transform(item)
-            return {key: _plain(prepared[key]).contiguous() for key in self.keys}
+            return {key: _plain(prepared[key]).contiguous() for key in item}
         except Exception as error:
             cause: BaseException = error
             while cause.__cause__ is not None:
@@ -236,27 +285,26 @@ def _plain(value: Any) -> Any:
     return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
-def _all_labelled(entries: Sequence[Mapping[str, Any]], kind: str) -> bool:
-    without = sum(entry.get(LABEL) is None for entry in entries)
-    if 0 < without < len(entries):
-        logger.info("labels of the %s images are not used: %d of %d have none", kind, without, len(entries))
-    return without == 0
+def _labelled(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Indices of the entries that have a label."""
+    return np.array([index for index, entry in enumerate(entries) if entry.get(LABEL) is not None], dtype=np.int64)
 
 
-def _guides_of_others(data: Sequence[Mapping[str, Any]], guide_data: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-    """For every low-quality entry the indices of the high-quality entries of other patients."""
-    everyone = np.arange(len(guide_data))
-    guide_patients = [_patient(entry) for entry in guide_data]
+def _guides_of_others(
+    data: Sequence[Mapping[str, Any]],
+    guide_data: Sequence[Mapping[str, Any]],
+    entries: np.ndarray,
+    guides: np.ndarray,
+) -> list[np.ndarray]:
+    """For each of the low-quality entries, those of the high-quality ones that are of other patients."""
+    guide_patients = np.array([str(_patient(guide_data[guide])) for guide in guides])
     own = set(guide_patients)
-    of_patient: dict[Any, np.ndarray] = {}
+    of_patient: dict[str, np.ndarray] = {}
     result = []
-    for entry in data:
-        patient = _patient(entry)
+    for entry in entries:
+        patient = str(_patient(data[entry]))
         if patient not in of_patient:
-            others = everyone if patient not in own else everyone[[guide != patient for guide in guide_patients]]
-            if not len(others):
-                raise InputError(f'all high-quality images are of patient "{patient}" too: add some of another patient')
-            of_patient[patient] = others
+            of_patient[patient] = guides[guide_patients != patient] if patient in own else guides
         result.append(of_patient[patient])
     return result
 

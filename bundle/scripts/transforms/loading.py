@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,15 @@ from PIL import Image
 from scripts.errors import InputError
 from scripts.transforms.slices import through_plane_axis
 
-__all__ = ["CheckImaged", "DICOMSeriesReader", "OrientVolumesd", "ReadImaged", "image_format", "image_stem"]
+__all__ = [
+    "CheckImaged",
+    "DICOMSeriesReader",
+    "OrientVolumesd",
+    "ReadImaged",
+    "image_format",
+    "image_name",
+    "image_stem",
+]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -159,7 +168,8 @@ class ReadImaged(MapTransform):
     file and ``affine`` maps voxels to RAS millimetres (identity for files without geometry).
 
     Raises:
-        InputError: when a file cannot be read; the sentence names it and says why.
+        InputError: when a file cannot be read; the sentence names it and says why. Also for a label that is no path
+            but the class of a whole image, which is for :class:`scripts.transforms.ClassLabeld`.
     """
 
     def __init__(
@@ -176,6 +186,8 @@ class ReadImaged(MapTransform):
         """Read the files of one item."""
         item = dict(data)
         for key in self.key_iterator(item):
+            if key in self.label_keys and not isinstance(item[key], (str, os.PathLike)):
+                raise InputError(_no_label_image(item[key], key, data.get(CommonKeys.IMAGE.value)))
             item[key] = self._read(Path(str(item[key])).expanduser(), key in self.label_keys)
         return item
 
@@ -261,6 +273,9 @@ class CheckImaged(MapTransform):
         for key in self.key_iterator(item):
             self._check_image(item[key], _name(item[key], key))
         if self.label_key is not None and self.label_key in item:
+            if not isinstance(item[self.label_key], torch.Tensor):
+                label, image = item[self.label_key], item[self.first_key(item)]
+                raise InputError(_no_label_image(label, self.label_key, image))
             self._check_label(item[self.label_key], item[self.first_key(item)], item)
         return item
 
@@ -313,6 +328,28 @@ class CheckImaged(MapTransform):
 def _name(image: torch.Tensor, key: Hashable) -> str:
     meta = image.meta if isinstance(image, MetaTensor) else {}
     return f'"{meta[ImageMetaKey.FILENAME_OR_OBJ]}"' if ImageMetaKey.FILENAME_OR_OBJ in meta else f"the {key}"
+
+
+def image_name(image: Any) -> str:
+    """Name an image in a sentence.
+
+    Args:
+        image: its path, or the array that was read from there.
+
+    Returns:
+        The path in quotes, or "an image" where it is unknown.
+    """
+    source = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else image
+    return f'"{source}"' if isinstance(source, (str, os.PathLike)) else "an image"
+
+
+def _no_label_image(label: Any, key: Hashable, image: Any) -> str:
+    """What is wrong with the class of a whole image where an image of classes is due."""
+    kind = "number" if isinstance(label, (int, float)) else "list" if isinstance(label, (list, tuple)) else "value"
+    return (
+        f"the {key} of {image_name(image)} is the {kind} {label}: "
+        "add configs/classification.yaml to --config_file, or give a label image"
+    )
 
 
 def _times(size: Sequence[int]) -> str:

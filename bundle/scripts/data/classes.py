@@ -1,0 +1,82 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the labels of a data set are labels of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scripts.data.unpaired import LABEL
+from scripts.errors import InputError
+from scripts.transforms import ReadImaged
+
+__all__ = ["TASKS", "count_classes", "describe_training", "is_multi_label", "labelled_entries"]
+
+TASKS = ("segmentation", "classification")
+
+logger = logging.getLogger(__name__)
+
+Entries = Sequence[Mapping[str, Any]]
+
+
+def labelled_entries(entries: Entries) -> list[Mapping[str, Any]]:
+    """Return the entries of a datalist that have a label."""
+    return [entry for entry in entries if entry.get(LABEL) is not None]
+
+
+def is_multi_label(entries: Entries) -> bool:
+    """Return whether labels are lists of 0 and 1, several of which may be 1."""
+    return any(isinstance(entry[LABEL], (list, tuple)) for entry in labelled_entries(entries))
+
+
+def count_classes(entries: Entries, task: str, num_classes: int | None = None) -> int:
+    """Return the number of classes: as given, or else one more than the highest label that occurs.
+
+    Args:
+        entries: of a datalist.
+        task: ``"segmentation"``: labels are files of class numbers, which are read for this; ``"classification"``:
+            labels are class numbers, or lists with a 0 or 1 for each class.
+        num_classes: as given by the user; it is not counted then.
+
+    Raises:
+        InputError: for an unknown task, a number below 2, or labels from which nothing can be counted.
+    """
+    if task not in TASKS:
+        raise InputError(f'Unknown task "{task}": use {" or ".join(TASKS)}, or none for enhancement only.')
+    if num_classes is None:
+        labels = [entry[LABEL] for entry in labelled_entries(entries)]
+        if task == "segmentation":
+            read = ReadImaged(keys=[LABEL])
+            num_classes = max((int(read({LABEL: label})[LABEL].max()) for label in labels), default=0) + 1
+        elif is_multi_label(entries):
+            num_classes = max(len(label) for label in labels if isinstance(label, (list, tuple)))
+        else:
+            num_classes = max((label for label in labels if isinstance(label, int)), default=0) + 1
+        logger.info("num_classes: %d, counted from %d labels", num_classes, len(labels))
+    if num_classes < 2 and not (task == "classification" and is_multi_label(entries)):
+        raise InputError(
+            f"There must be 2 classes or more (background included), not {num_classes}: mend the labels, set "
+            "--num_classes, or set --task none for enhancement only."
+        )
+    return num_classes
+
+
+def describe_training(entries: Entries, task: str, hypergradient: str) -> str:
+    """Return a line that says how training will go, and why.
+
+    Args:
+        entries: the low-quality training entries.
+        task: of the downstream network, or ``"none"``.
+        hypergradient: mode of bi-level training.
+    """
+    labelled = labelled_entries(entries)
+    if task == "none":
+        return "Training enhancement only: task is none."
+    if not labelled:
+        return "Training enhancement only: no low-quality training image has a label."
+    return (
+        f"Bi-level training (hypergradient {hypergradient}): enhancement and a {task} network, with the labels of "
+        f"{len(labelled)} of {len(entries)} low-quality training images."
+    )
