@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.networks.nets import UNet
 
 from scripts.errors import InputError
-from scripts.inferers import EnhancementInferer
+from scripts.inferers import ClassificationInferer, EnhancementInferer, SegmentationInferer
 
 
 class RecordingNetwork(torch.nn.Module):
@@ -68,3 +69,31 @@ def test_image_of_another_dimension_is_refused(spatial_dims: int, shape: tuple[i
 def test_argument_out_of_range_is_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(InputError):
         EnhancementInferer(**{"spatial_dims": 2, **arguments})
+
+
+def unet() -> UNet:
+    torch.manual_seed(0)
+    return UNet(2, 1, 3, (4, 6, 8), (2, 2))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 16, 16), (1, 1, 19, 21), (1, 1, 19, 21, 3)])
+def test_segmentation_gives_logits_of_the_images_size(shape: tuple[int, ...]) -> None:
+    logits = SegmentationInferer(spatial_dims=2)(torch.rand(shape), unet())
+    assert logits.shape == (shape[0], 3, *shape[2:])
+
+
+def test_segmentation_pads_nothing_that_fits() -> None:
+    network, image = unet().eval(), torch.rand(1, 1, 16, 32)
+    assert torch.equal(SegmentationInferer(spatial_dims=2)(image, network), network(image))
+
+
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+def test_classification_of_a_volume_is_the_mean_over_its_slices(slice_axis: int) -> None:
+    volume = torch.rand(2, 1, 5, 6, 7)
+    logits = ClassificationInferer(2, slice_axis, batch_size=2)(volume, lambda x: x.flatten(2).amax(-1))
+    assert torch.allclose(logits, volume.movedim(slice_axis + 2, 2).flatten(3).amax(-1).mean(-1))
+
+
+def test_classification_of_an_image_is_the_networks() -> None:
+    image = torch.rand(2, 1, 5, 6)
+    assert torch.equal(ClassificationInferer(2)(image, lambda x: x.flatten(1)), image.flatten(1))

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Inference that fits the image to the network: whole images, or volumes slice by slice."""
+"""Inference that fits the image to the network: whole images, or volumes slice by slice, padded where needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer, SliceInferer
+from torch.nn import functional as F
 
 from scripts.errors import InputError
 
@@ -68,3 +69,54 @@ class EnhancementInferer(Inferer):
         slices = SliceInferer(spatial_dim=self.slice_axis, roi_size=plane, sw_batch_size=self.batch_size)
         # SliceInferer drops further arguments of the network, so they are bound here.
         return slices(inputs, lambda batch: network(batch, *args, **kwargs))
+
+
+class SegmentationInferer(EnhancementInferer):
+    """Run a segmentation network, which may need sizes that its strides divide, on images of any size.
+
+    Images are padded at their ends, with edge values, and the logits cropped back.
+
+    Args:
+        spatial_dims: see :class:`EnhancementInferer`.
+        slice_axis: likewise.
+        batch_size: likewise.
+        divisor: every spatial size is padded to a multiple of it. Defaults to 16.
+    """
+
+    def __init__(self, spatial_dims: int, slice_axis: int = 2, batch_size: int = 8, divisor: int = 16) -> None:
+        super().__init__(spatial_dims, slice_axis, batch_size)
+        self.divisor = divisor
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the logits, (B, K, *spatial of ``inputs``); arguments as of :class:`EnhancementInferer`."""
+        return super().__call__(inputs, lambda images: self._padded(images, network, *args, **kwargs))
+
+    def _padded(self, images: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        padding: list[int] = []
+        for size in reversed(images.shape[2:]):
+            padding += [0, -size % self.divisor]
+        logits: torch.Tensor = network(F.pad(images, padding, mode="replicate"), *args, **kwargs)
+        for axis in range(2, images.ndim):
+            logits = logits.narrow(axis, 0, images.shape[axis])
+        return logits
+
+
+class ClassificationInferer(EnhancementInferer):
+    """Run a classification network on whole images; a volume of a 2-D network gets the mean logits of its slices.
+
+    Args: those of :class:`EnhancementInferer`.
+    """
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the logits, (B, K); arguments as of :class:`EnhancementInferer`."""
+        if inputs.ndim - 2 == self.spatial_dims:
+            return network(inputs, *args, **kwargs)
+        if inputs.ndim != 5:
+            return super().__call__(inputs, network, *args, **kwargs)
+        volumes = inputs.movedim(self.slice_axis + 2, 1)
+        return torch.stack(
+            [
+                torch.cat([network(chunk, *args, **kwargs) for chunk in volume.split(self.batch_size)]).mean(dim=0)
+                for volume in volumes
+            ]
+        )

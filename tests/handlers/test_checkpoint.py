@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.handlers import ModelSaver, TrainingCheckpoint, load_model
+from scripts.handlers import ModelSaver, PauseAfter, TrainingCheckpoint, load_model
 
 
 def evaluate(saver: ModelSaver, **metrics: float) -> None:
@@ -130,3 +130,29 @@ def test_model_file_is_no_training_checkpoint(tmp_path: Path) -> None:
     evaluate(ModelSaver(network(4.0), tmp_path / "checkpoint.pt"))
     with pytest.raises(InputError, match="lacks network, trainer"):
         TrainingCheckpoint(tmp_path / "checkpoint.pt", {"network": network(1.0)}).resume(engine(2))
+
+
+def test_networks_beside_are_saved_when_the_network_is(tmp_path: Path) -> None:
+    further = network(5.0)
+    saver = ModelSaver(network(1.0), tmp_path / "model.pt", "ssim", beside={str(tmp_path / "downstream.pt"): further})
+    evaluate(saver, ssim=0.7)
+    set_value(further, 6.0)
+    evaluate(saver, ssim=0.6)
+    assert saved_value(tmp_path / "downstream.pt") == 5.0
+    evaluate(saver, ssim=0.8)
+    assert saved_value(tmp_path / "downstream.pt") == 6.0
+
+
+def test_what_a_training_does_not_have_is_not_saved(tmp_path: Path) -> None:
+    assert set(TrainingCheckpoint(tmp_path / "c.pt", {"network": network(1.0), "further": None}).objects) == {"network"}
+
+
+def test_training_pauses_after_the_epoch() -> None:
+    engine = Engine(lambda engine, batch: None)
+    PauseAfter(2).attach(engine)
+    assert engine.run([0], max_epochs=5).epoch == 2
+
+
+def test_a_pause_before_the_first_epoch_is_refused() -> None:
+    with pytest.raises(InputError, match="1 or more, not 0"):
+        PauseAfter(0)

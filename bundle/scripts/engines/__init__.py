@@ -2,7 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training and evaluation workflows of HQG-Net."""
 
+from scripts.engines.bilevel_trainer import BilevelTrainer
+from scripts.engines.downstream import DownstreamProblem, check_downstream
 from scripts.engines.enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
-from scripts.engines.evaluator import REFERENCE, EnhancementEvaluator
+from scripts.engines.evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
+from scripts.engines.hypergradients import HYPERGRADIENTS
 
-__all__ = ["LOSSES", "REFERENCE", "EnhancementEvaluator", "EnhancementTrainer", "r1_penalty"]
+__all__ = [
+    "HYPERGRADIENTS",
+    "LOSSES",
+    "REFERENCE",
+    "TASK_IMAGE",
+    "TASK_PRED",
+    "TASK_REFERENCE",
+    "BilevelTrainer",
+    "DownstreamProblem",
+    "EnhancementEvaluator",
+    "EnhancementTrainer",
+    "check_downstream",
+    "r1_penalty",
+]

@@ -213,8 +213,18 @@ class EnhancementTrainer(Trainer):
     def objective(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, torch.Tensor]:
         """Return the weighted terms that enhancer and guidance encoder minimise."""
         return self.loss_function(
-            self.network, self.discriminator, batch[Keys.IMAGE], batch[GUIDE], enhanced, step=self.state.iteration
+            self.network,
+            self.discriminator,
+            batch[Keys.IMAGE],
+            batch[GUIDE],
+            enhanced,
+            step=self.state.iteration,
+            encoders=self.judges(),
         )
+
+    def judges(self) -> dict[str, nn.Module]:
+        """Return further judges of the multi-encoder loss by name; here there are none."""
+        return {}
 
     def descend(
         self,

@@ -11,32 +11,53 @@ from monai.engines import Evaluator
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from monai.utils import CommonKeys as Keys
+from torch import nn
 
 from scripts.data import PATIENT
 from scripts.networks import HQGNet
 
 REFERENCE = "reference"
+TASK_IMAGE = "task_image"
+TASK_PRED = "task_pred"
+TASK_REFERENCE = "task_reference"
+_TASK_KEYS = {Keys.PRED: TASK_PRED, Keys.IMAGE: TASK_IMAGE, REFERENCE: TASK_REFERENCE}
 
 
 class EnhancementEvaluator(Evaluator):
     """Enhance every image of a loader, guided by the stored prototype.
 
     ``state.output`` carries ``image``, ``pred``, and ``reference``, ``label`` and ``patient`` where the batch has them.
+    With a downstream network it carries the logits as well: ``task_pred`` on enhanced images and, where
+    ``read_originals`` is set, ``task_image`` on the input and ``task_reference`` on the reference.
 
     Args:
         device: where to evaluate.
         val_data_loader: gives batches with ``image``, (B, C, *spatial) in [0, 1], and perhaps ``reference``, ``label``.
         network: the network, called with the image alone.
-        inferer: how the network is called, for instance slice by slice.
+        inferer: how the networks are called, for instance slice by slice.
+        downstream: the downstream network. Defaults to None.
+        read_originals: whether the downstream network also reads inputs and references. Defaults to False.
+        task_inferer: how the downstream network is called; ``inferer`` by default.
         kwargs: further arguments of :class:`monai.engines.Evaluator`: metrics, handlers, postprocessing, amp.
     """
 
     def __init__(
-        self, device: str | torch.device, val_data_loader: Any, network: HQGNet, inferer: Inferer, **kwargs: Any
+        self,
+        device: str | torch.device,
+        val_data_loader: Any,
+        network: HQGNet,
+        inferer: Inferer,
+        downstream: nn.Module | None = None,
+        read_originals: bool = False,
+        task_inferer: Inferer | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(device=device, val_data_loader=val_data_loader, **kwargs)
         self.network = network
         self.inferer = inferer
+        self.downstream = downstream
+        self.task_inferer = inferer if task_inferer is None else task_inferer
+        self.read_originals = read_originals
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Enhance one batch; ``engine`` is the evaluator itself."""
@@ -47,6 +68,15 @@ class EnhancementEvaluator(Evaluator):
         }
         with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
             self.state.output[Keys.PRED] = self.inferer(self.state.output[Keys.IMAGE], self.network)
+        if self.downstream is not None:
+            self.read(self.downstream)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
+
+    def read(self, downstream: nn.Module) -> None:
+        """Let the downstream network read the images of ``state.output``."""
+        with self.mode(downstream):
+            for key, task_key in _TASK_KEYS.items():
+                if key in self.state.output and (self.read_originals or key == Keys.PRED):
+                    self.state.output[task_key] = self.task_inferer(self.state.output[key].float(), downstream)

@@ -16,7 +16,7 @@ from torch import nn
 
 from scripts.errors import InputError
 
-__all__ = ["ModelSaver", "TrainingCheckpoint", "load_model"]
+__all__ = ["ModelSaver", "PauseAfter", "TrainingCheckpoint", "load_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +46,20 @@ class ModelSaver:
         path: the file to write.
         metric: name of the metric in ``engine.state.metrics``, the greater the better. The newest network is kept when
             it is None, or not a number because no image has a reference.
+        beside: further networks by the file that each is saved to, whenever the network is. Defaults to none.
     """
 
-    def __init__(self, network: nn.Module, path: str | Path, metric: str | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        path: str | Path,
+        metric: str | None = None,
+        beside: Mapping[str, nn.Module] | None = None,
+    ) -> None:
         self.network = network
         self.path = Path(path)
         self.metric = metric
+        self.beside = {Path(file): further for file, further in (beside or {}).items()}
         self.best = -math.inf
 
     def attach(self, engine: Engine) -> None:
@@ -66,7 +74,8 @@ class ModelSaver:
         if not math.isnan(value):
             self.best = value
             logger.info("best %s so far: %.4f, saved to %s", self.metric, value, self.path)
-        _write({"model": self.network.state_dict()}, self.path)
+        for path, network in {self.path: self.network, **self.beside}.items():
+            _write({"model": network.state_dict()}, path)
 
     def state_dict(self) -> dict[str, float]:
         """Return what a resumed training needs to know."""
@@ -84,7 +93,8 @@ class TrainingCheckpoint:
 
     Args:
         path: the file to write, renewed each time.
-        objects: what to save, by name; each with ``state_dict`` and ``load_state_dict``. The trainer is added itself.
+        objects: what to save, by name; each with ``state_dict`` and ``load_state_dict``. None stands for what this
+            training does not have. The trainer is added itself.
         interval: epochs between two saves; the last epoch is always saved. Defaults to 1.
     """
 
@@ -92,7 +102,7 @@ class TrainingCheckpoint:
         if interval < 1:
             raise InputError(f"The checkpoint interval must be at least 1 epoch, not {interval}.")
         self.path = Path(path)
-        self.objects = dict(objects)
+        self.objects = {name: item for name, item in objects.items() if item is not None}
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
@@ -130,6 +140,29 @@ class TrainingCheckpoint:
             _load_state(item, state[key], f"{key} in {name}")
         engine.load_state_dict({**trained, "max_epochs": engine.state.max_epochs})
         logger.info("going on from %s after epoch %d", self.path, epochs)
+
+
+class PauseAfter:
+    """Ignite handler for the trainer: stop at the end of an epoch, to be resumed later.
+
+    Args:
+        epoch: number of the epoch, from 1.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        if epoch < 1:
+            raise InputError(f"pause_after is the number of an epoch, 1 or more, not {epoch}.")
+        self.epoch = epoch
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer; put it before the checkpoint's handler, which then saves this epoch."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Stop, when the epoch is reached."""
+        if engine.state.epoch >= self.epoch:
+            logger.info("stopping after epoch %d of %d, to be resumed", engine.state.epoch, engine.state.max_epochs)
+            engine.terminate()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.nn import functional as F
+
+from scripts.networks import call_with
 
 
 def judge(encoder: nn.Module, *inputs: torch.Tensor) -> Any:
@@ -23,8 +24,7 @@ def judge(encoder: nn.Module, *inputs: torch.Tensor) -> Any:
     Returns:
         What the module returns.
     """
-    constant = {name: parameter.detach() for name, parameter in encoder.named_parameters()}
-    return functional_call(encoder, constant, inputs)
+    return call_with(encoder, torch.Tensor.detach, *inputs)
 
 
 class MultiEncoderLoss(nn.Module):

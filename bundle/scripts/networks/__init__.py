@@ -4,8 +4,10 @@
 
 from scripts.networks.discriminator import DetailDiscriminator
 from scripts.networks.enhancer import Enhancer, EnhancerEncoder
+from scripts.networks.functional import call_with
 from scripts.networks.guidance_encoder import GuidanceEncoder, GuidanceFeatures
 from scripts.networks.hqgnet import GuidedEnhancement, HQGNet
+from scripts.networks.layer_features import LayerFeatures
 from scripts.networks.variational_norm import AdaLIN, VariationalInformationNorm
 from scripts.networks.wavelet import WaveletTransform
 
@@ -18,6 +20,8 @@ __all__ = [
     "GuidanceFeatures",
     "GuidedEnhancement",
     "HQGNet",
+    "LayerFeatures",
     "VariationalInformationNorm",
     "WaveletTransform",
+    "call_with",
 ]

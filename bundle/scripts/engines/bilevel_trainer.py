@@ -1,0 +1,234 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Bi-level training: the enhancer and a downstream network train each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from ignite.engine import Events
+from monai.utils import CommonKeys as Keys
+from torch import nn
+
+from scripts.data import GUIDE
+from scripts.engines.downstream import DownstreamProblem
+from scripts.engines.enhancement_trainer import EnhancementTrainer
+from scripts.engines.hypergradients import (
+    HYPERGRADIENTS,
+    Hypergradient,
+    LowerStep,
+    Tensors,
+    finite_difference,
+    first_order,
+    implicit,
+    step_derivative,
+    unrolled,
+)
+from scripts.errors import InputError
+from scripts.networks import GuidedEnhancement
+
+__all__ = ["BilevelTrainer"]
+
+
+class BilevelTrainer(EnhancementTrainer):
+    r"""Train enhancement and a downstream network S together, on disjoint halves A and B of the labelled images.
+
+    .. math::
+        \text{upper: } &\min_{\theta}\; L_{enh}(\theta)
+            + \lambda_{task}\,\ell\bigl(S_{\omega^*}(E_\theta(y_B)), t_B\bigr) \\
+        \text{lower: } &\omega^* = \arg\min_\omega\; \ell\bigl(S_\omega(E_\theta(y_A)), t_A\bigr)
+            + \ell\bigl(S_\omega(z), t_z\bigr)
+
+    For ``warmup_epochs`` it is the :class:`EnhancementTrainer`. Then one iteration
+
+    1. lets S take ``inner_steps`` optimiser steps on enhanced batches of A and, where these have labels, their guides;
+    2. takes the step of :class:`EnhancementTrainer`, whose objective now holds the term ``task`` as well: the loss of S
+       on an enhanced batch of B. Its gradient is the hypergradient: with S held constant (``"first_order"``), or with
+       what S's last step makes of the change (:mod:`scripts.engines.hypergradients`). It is taken by the enhanced
+       images; from there one backward pass carries it into the weights, so that the enhancer itself, and the
+       normalisation in it, are never differentiated twice.
+
+    ``state.output["losses"]`` has, beside those of :class:`EnhancementTrainer`, ``task`` (weighted), ``downstream``
+    (the lower loss, mean over the inner steps) and, where there is a response, ``response``: the norm of its gradient
+    by the images relative to that of the direct one.
+
+    Args:
+        downstream: S and its data; None trains enhancement alone throughout.
+        hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
+            ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
+        task_weight: :math:`\lambda_{task}`. Defaults to 2.
+        warmup_epochs: epochs of enhancement alone. Defaults to 4.
+        inner_steps: steps of S in each iteration. Defaults to 1.
+        finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
+        neumann_terms: see :func:`scripts.engines.hypergradients.implicit`. Defaults to 5.
+        damping: see :func:`scripts.engines.hypergradients.implicit`. Defaults to 0.
+        neumann_step_size: its ``step_size``, whatever the optimiser. Defaults to 0.1.
+        downstream_judges: modules that return features of S, further judges of the multi-encoder loss, by name.
+        args: arguments of :class:`EnhancementTrainer`.
+        kwargs: likewise.
+
+    Raises:
+        InputError: for an unknown mode, ``inner_steps`` below 1, a negative weight, or a downstream network or
+            optimiser that the mode cannot take.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        downstream: DownstreamProblem | None = None,
+        hypergradient: str = "first_order",
+        task_weight: float = 2.0,
+        warmup_epochs: int = 4,
+        inner_steps: int = 1,
+        finite_difference_epsilon: float = 1e-2,
+        neumann_terms: int = 5,
+        damping: float = 0.0,
+        neumann_step_size: float = 0.1,
+        downstream_judges: Mapping[str, nn.Module] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if hypergradient not in HYPERGRADIENTS:
+            raise InputError(f'Unknown hypergradient "{hypergradient}": use one of {", ".join(HYPERGRADIENTS)}.')
+        if inner_steps < 1:
+            raise InputError(
+                f"inner_steps counts the downstream network's steps and must be 1 or more, not {inner_steps}."
+            )
+        for name, value in (("task_weight", task_weight), ("warmup_epochs", warmup_epochs)):
+            if value < 0:
+                raise InputError(f"{name} must be 0 or more, not {value}.")
+        self.downstream = downstream
+        self.hypergradient = hypergradient
+        self.task_weight = task_weight
+        self.warmup_epochs = warmup_epochs
+        self.inner_steps = inner_steps
+        self.finite_difference_epsilon = finite_difference_epsilon
+        self.neumann_terms = neumann_terms
+        self.damping = damping
+        self.neumann_step_size = neumann_step_size
+        self.downstream_judges = dict(downstream_judges or {})
+        self.follows_response = hypergradient in ("finite_difference", "unrolled", "implicit")
+        self._lower: _TracedStep | None = None
+        self._task_losses: dict[str, float] = {}
+        if downstream is not None:
+            if self.follows_response:
+                downstream.check_smooth(hypergradient)
+                step_derivative(downstream.optimizer, downstream.parameters())  # refuses optimisers without one
+
+            @self.on(Events.EPOCH_STARTED)
+            def start_epoch() -> None:
+                downstream.start_epoch(self.state.epoch)
+
+    @property
+    def cooperates(self) -> bool:
+        """Whether the downstream network has joined in."""
+        return self.downstream is not None and self.state.epoch > self.warmup_epochs
+
+    def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Run one iteration as the class describes; ``engine`` is the trainer itself."""
+        self._task_losses = {}
+        if self.cooperates:
+            self._lower = self.lower_steps()
+        output = super()._iteration(engine, batchdata)
+        self._lower = None  # its graph
+        return output
+
+    def lower_steps(self) -> _TracedStep | None:
+        """Let S take its steps; return the last of them where the hypergradient follows it."""
+        assert self.downstream is not None
+        self.network.train()
+        losses = []
+        traced = None
+        for steps_left in reversed(range(self.inner_steps)):
+            follow = self.follows_response and steps_left == 0
+            batch = self.to_device(self.downstream.next_lower())
+            with torch.set_grad_enabled(follow):
+                enhanced = self.enhance(batch)
+            before = [weight.detach().clone() for weight in self.downstream.parameters()] if follow else []
+            losses.append(self.downstream.step(enhanced, batch))
+            if follow:
+                after = [weight.detach() for weight in self.downstream.parameters()]
+                step = LowerStep(before, after, step_derivative(self.downstream.optimizer, before))
+                traced = _TracedStep(step, enhanced, batch)
+        self._task_losses["downstream"] = sum(losses) / len(losses)
+        return traced
+
+    def enhance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the batch's images, each enhanced under its guide, in single precision."""
+        with self.autocast():
+            enhanced: GuidedEnhancement = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
+        return enhanced.pred.float()
+
+    def enhancement_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
+        """Take the step of :class:`EnhancementTrainer`; the losses of both levels come back."""
+        losses = super().enhancement_step(batch, enhanced)
+        return losses | self._task_losses
+
+    def objective(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, torch.Tensor]:
+        """Return the terms of :class:`EnhancementTrainer`, and ``task``."""
+        terms = super().objective(batch, enhanced)
+        if self.cooperates and self.hypergradient != "none" and self.task_weight > 0:
+            terms["task"] = self.task_weight * self.task_term()
+        return terms
+
+    def judges(self) -> dict[str, nn.Module]:
+        """Return S's features, once S has joined in."""
+        return self.downstream_judges if self.cooperates else {}
+
+    def task_term(self) -> torch.Tensor:
+        """Return the loss of S on the next batch of B, a scalar whose gradient is the hypergradient."""
+        assert self.downstream is not None
+        batch = self.to_device(self.downstream.next_upper())
+        images = [self.enhance(batch)] if self._lower is None else [self.enhance(batch), self._lower.enhanced]
+        gradient = self.hypergradient_of(images, batch)
+        if not torch.isfinite(gradient.upper_loss):
+            raise InputError(
+                f"The downstream network's loss on enhanced images became {float(gradient.upper_loss)} in iteration "
+                f"{self.state.iteration}: lower downstream_learning_rate."
+            )
+        if self._lower is not None:
+            direct, response = gradient.direct[0].norm(), gradient.response[1].norm()
+            self._task_losses["response"] = float(response / direct.clamp_min(torch.finfo(direct.dtype).tiny))
+        # Adds nothing to the value, and the hypergradient to the gradient.
+        carriers = [((x - x.detach()) * g).sum() for x, g in zip(images, gradient.total, strict=True)]
+        return gradient.upper_loss + torch.stack(carriers).sum()
+
+    def hypergradient_of(self, images: Tensors, batch: dict[str, torch.Tensor]) -> Hypergradient:
+        """Return the hypergradient by enhanced images.
+
+        Args:
+            images: those of ``batch`` and, where the response is followed, those of S's last step.
+            batch: of half B.
+        """
+        problem = self.downstream
+        assert problem is not None
+
+        def upper_loss(upper: Tensors, lower: Tensors) -> torch.Tensor:
+            return problem.loss(upper[0], batch[Keys.LABEL], lower)
+
+        if self._lower is None:
+            return first_order(upper_loss, images, problem.parameters())
+        step, lower_batch = self._lower.step, self._lower.batch
+
+        def lower_loss(upper: Tensors, lower: Tensors) -> torch.Tensor:
+            return problem.lower_loss(upper[1], lower_batch, lower)
+
+        def coupled_loss(upper: Tensors, lower: Tensors) -> torch.Tensor:
+            """The share of the lower loss that the enhanced images have in it: the mixed derivative sees no other."""
+            return problem.loss(upper[1], lower_batch[Keys.LABEL], lower)
+
+        if self.hypergradient == "finite_difference":
+            return finite_difference(upper_loss, coupled_loss, images, step, self.finite_difference_epsilon)
+        if self.hypergradient == "unrolled":
+            return unrolled(upper_loss, coupled_loss, images, step)
+        return implicit(upper_loss, lower_loss, images, step, self.neumann_terms, self.damping, self.neumann_step_size)
+
+
+class _TracedStep(NamedTuple):
+    """S's last step, and the batch of A that it was taken on, whose enhanced images keep their graph."""
+
+    step: LowerStep
+    enhanced: torch.Tensor
+    batch: dict[str, torch.Tensor]

@@ -1,0 +1,179 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The downstream network as the lower problem of bi-level learning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from monai.utils import CommonKeys as Keys
+from torch import nn
+from torch.optim import Optimizer
+
+from scripts.data import GUIDE, GUIDE_LABEL
+from scripts.engines.hypergradients import Tensors
+from scripts.errors import InputError
+from scripts.networks import call_with
+
+__all__ = ["DownstreamProblem", "check_downstream"]
+
+
+class DownstreamProblem:
+    r"""A downstream network S and its two halves of the labelled data.
+
+    .. math::
+        \text{lower: } \min_\omega\; \ell(S_\omega(\hat x_A), t_A) + \ell(S_\omega(z), t_z),\qquad
+        \text{upper: } \min_\theta\; \ell(S_{\omega^*}(\hat x_B), t_B)
+
+    with enhanced images :math:`\hat x` of the halves A and B, and labelled high-quality images z where the batches of A
+    have any. Everything here runs in single precision: differences and second derivatives need the digits.
+
+    Args:
+        network: S, from images (B, C, *spatial) to logits.
+        optimizer: over the parameters of S.
+        loss_function: from logits and labels to a scalar.
+        lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
+        upper_batches: batches of half B: ``image``, ``label``, ``guide``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        loss_function: nn.Module,
+        lower_batches: Iterable[Any],
+        upper_batches: Iterable[Any],
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.loss_function = loss_function
+        self.lower_batches = lower_batches
+        self.upper_batches = upper_batches
+        self._streams: tuple[Iterator[Any], Iterator[Any]] = (iter(()), iter(()))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin the batches of an epoch."""
+        for batches in (self.lower_batches, self.upper_batches):
+            set_epoch = getattr(getattr(batches, "sampler", None), "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+        self._streams = iter(self.lower_batches), iter(self.upper_batches)
+
+    def next_lower(self) -> dict[str, torch.Tensor]:
+        """Return the next batch of half A."""
+        batch: dict[str, torch.Tensor] = next(self._streams[0])
+        return batch
+
+    def next_upper(self) -> dict[str, torch.Tensor]:
+        """Return the next batch of half B."""
+        batch: dict[str, torch.Tensor] = next(self._streams[1])
+        return batch
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return the weights that the optimiser changes, in its order."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor, parameters: Tensors | None = None) -> torch.Tensor:
+        """Return the task loss of S on images.
+
+        Args:
+            images: (B, C, *spatial).
+            labels: what the loss function takes beside the logits.
+            parameters: in place of S's own, in the order of :meth:`parameters`; the buffers are S's own.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            logits = self.predict(images.float(), parameters)
+            loss: torch.Tensor = self.loss_function(logits, labels)
+        return loss
+
+    def predict(self, images: torch.Tensor, parameters: Tensors | None = None) -> torch.Tensor:
+        """Return the logits of S, with other weights where ``parameters`` are given."""
+        if parameters is None:
+            logits: torch.Tensor = self.network(images)
+            return logits
+        given = {id(own): value for own, value in zip(self.parameters(), parameters, strict=True)}
+        logits = call_with(self.network, lambda weight: given.get(id(weight), weight), images)
+        return logits
+
+    def lower_loss(
+        self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor], parameters: Tensors | None = None
+    ) -> torch.Tensor:
+        """Return the loss of the lower problem on one batch of A, whose images have been enhanced."""
+        loss = self.loss(enhanced, batch[Keys.LABEL], parameters)
+        if GUIDE_LABEL in batch:
+            loss = loss + self.loss(batch[GUIDE], batch[GUIDE_LABEL], parameters)
+        return loss
+
+    def step(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> float:
+        """Let S take one optimiser step down the lower problem's loss; return that loss."""
+        self.network.train()
+        loss = self.lower_loss(enhanced.detach(), batch)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"The downstream network's loss became {float(loss.detach())}: lower downstream_learning_rate."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def check_smooth(self, hypergradient: str) -> None:
+        """Refuse layers whose output is no function of weights and input alone.
+
+        Args:
+            hypergradient: the mode that asks, for the message.
+
+        Raises:
+            InputError: for batch normalisation, whose running statistics move with every evaluation, and for dropout.
+        """
+        for name, module in self.network.named_modules():
+            kind = type(module).__name__
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                mend = 'norm="instance"'
+            elif isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+                mend = "dropout 0"
+            else:
+                continue
+            raise InputError(
+                f'The hypergradient "{hypergradient}" evaluates the downstream network at other weights, and {kind} '
+                f'("{name}") gives another result each time: build the network with {mend}, or use "first_order".'
+            )
+
+
+def check_downstream(
+    network: nn.Module, channels: int, spatial_size: Sequence[int], num_classes: int, task: str
+) -> None:
+    """Refuse a downstream network whose output does not fit the task, before training does.
+
+    Args:
+        network: S.
+        channels: channels of its input.
+        spatial_size: of its input.
+        num_classes: length of its output's channels.
+        task: ``"segmentation"`` or ``"classification"``.
+
+    Raises:
+        InputError: when S cannot take such an image, or gives an output of another shape.
+    """
+    device = next(network.parameters()).device
+    mode = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            output = network(torch.zeros(1, channels, *spatial_size, device=device))
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"The downstream network does not take a patch of {list(spatial_size)} with {channels} channel(s): {reason}"
+        ) from error
+    finally:
+        network.train(mode)
+    wanted = (num_classes, *spatial_size) if task == "segmentation" else (num_classes,)
+    found = tuple(output.shape[1:]) if torch.is_tensor(output) else type(output).__name__
+    if found != wanted:
+        raise InputError(
+            f"The downstream network gives {found} per image, but {task} with num_classes {num_classes} on patches of "
+            f"{list(spatial_size)} needs {wanted}: make num_classes and the network's output channels agree."
+        )

@@ -1,0 +1,32 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks as functions of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+
+def call_with(network: nn.Module, replace: Callable[[nn.Parameter], torch.Tensor], *inputs: torch.Tensor) -> Any:
+    """Call a network with other weights, and leave its own as they are.
+
+    Args:
+        network: any module, also one that holds a sub-module under two names, as MONAI's DynUNet does: for those
+            :func:`torch.func.functional_call` would, by default, put the given weights back instead of the network's.
+        replace: from each of the network's weights to the tensor to use in its place.
+        inputs: the network's inputs.
+
+    Returns:
+        What the network returns.
+    """
+    weights = {
+        f"{prefix}.{name}" if prefix else name: replace(weight)
+        for prefix, module in network.named_modules()
+        for name, weight in module.named_parameters(recurse=False)
+    }
+    return functional_call(network, weights, inputs, tie_weights=False)

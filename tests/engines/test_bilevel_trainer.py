@@ -1,0 +1,347 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines.utils import IterationEvents
+from monai.losses import DiceCELoss
+from monai.networks.nets import DenseNet121, PatchDiscriminator, UNet
+from torch import nn
+from torch.utils.data import DataLoader
+
+from scripts.data import EpochSampler, UnpairedDataset
+from scripts.engines import BilevelTrainer, DownstreamProblem, check_downstream
+from scripts.errors import InputError
+from scripts.handlers import TrainingCheckpoint
+from scripts.losses import EnhancementLoss
+from scripts.networks import HQGNet, LayerFeatures
+
+STEPS = 3
+RESPONDING = ("finite_difference", "unrolled", "implicit")
+
+
+def items(noisy: bool, number: int = 4, labelled: bool = True) -> list[dict[str, Any]]:
+    """Bright squares at their own places: dark and noisy as LQ, clean as HQ; the label is the square."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for index in range(number):
+        image, label = torch.full((1, 32, 32), 0.1), torch.zeros(1, 32, 32)
+        place = (0, slice(4 + index, 16 + index), slice(8, 20))
+        image[place], label[place] = 0.5 if noisy else 0.9, 1.0
+        image += 0.1 * torch.rand(1, 32, 32, generator=generator) if noisy else 0.0
+        found.append({"image": image, "patient": f"{noisy}{index}", **({"label": label} if labelled else {})})
+    return found
+
+
+def unet(norm: str = "instance", dropout: float = 0.0) -> UNet:
+    return UNet(2, 1, 2, (4, 8), (2,), norm=norm, dropout=dropout)
+
+
+def problem(
+    network: nn.Module | None = None,
+    make_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    inner_steps: int = 1,
+    hq_labels: bool = True,
+) -> tuple[DownstreamProblem, UnpairedDataset]:
+    torch.manual_seed(1)
+    network = unet() if network is None else network
+    data = UnpairedDataset(
+        items(noisy=True), items(noisy=False, labelled=hq_labels), lambda item: item, length=2 * STEPS, progress=False
+    )
+    halves = data.labelled_halves(2 * STEPS * inner_steps, 2 * STEPS)
+    lower, upper = (DataLoader(half, batch_size=2, sampler=EpochSampler(half)) for half in halves)
+    optimizer = make_optimizer(network.parameters(), lr=1e-2)
+    return DownstreamProblem(network, optimizer, DiceCELoss(to_onehot_y=True, softmax=True), lower, upper), data
+
+
+def trainer(downstream: DownstreamProblem | None, data: UnpairedDataset, **arguments: Any) -> BilevelTrainer:
+    torch.manual_seed(0)
+    network = HQGNet(2, 1, channels=(4, 6, 8), guidance_channels=(4, 6), cue_channels=5)
+    discriminator = PatchDiscriminator(2, 4, 1, num_layers_d=2, norm="INSTANCE")
+    return BilevelTrainer(
+        device="cpu",
+        max_epochs=arguments.pop("max_epochs", 2),
+        train_data_loader=DataLoader(data, batch_size=2, sampler=EpochSampler(data)),
+        network=network,
+        optimizer=torch.optim.Adam(network.parameters(), 2e-3),
+        discriminator=discriminator,
+        d_optimizer=torch.optim.Adam(discriminator.parameters(), 2e-3),
+        downstream=downstream,
+        **{"warmup_epochs": 1, **arguments},
+    )
+
+
+def losses_of(engine: BilevelTrainer) -> list[dict[str, float]]:
+    seen: list[dict[str, float]] = []
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(engine.state.output[0]["losses"]))
+    engine.run()
+    return seen
+
+
+def weights(network: nn.Module) -> torch.Tensor:
+    return torch.cat([value.detach().flatten().clone() for value in network.state_dict().values()])
+
+
+def task_gradient(mode: str) -> torch.Tensor:
+    """The gradient of the task term by the enhancer's weights, after S has learnt a little.
+
+    With a smooth activation: a double backward pass does not see the kinks that a finite difference crosses.
+    """
+    downstream, data = problem(UNet(2, 1, 2, (4, 8), (2,), norm="instance", act="tanh"), torch.optim.SGD)
+    engine = trainer(downstream, data, hypergradient=mode, neumann_terms=0, neumann_step_size=1e-2)
+    nn.init.normal_(engine.network.enhancer.final.weight, std=0.5)
+    downstream.start_epoch(1)
+    engine.lower_steps()
+    engine._lower = engine.lower_steps()
+    engine.task_term().backward()
+    return torch.cat([w.grad.flatten() for w in engine.network.enhancer.parameters() if w.grad is not None])
+
+
+# ------------------------------------------------------------------------------------------------- what it does when
+
+
+def test_the_downstream_network_joins_after_the_warm_up() -> None:
+    downstream, data = problem()
+    before = weights(downstream.network)
+    engine = trainer(downstream, data, max_epochs=1)
+    assert all("task" not in losses and "downstream" not in losses for losses in losses_of(engine))
+    assert torch.equal(weights(downstream.network), before)
+
+
+@pytest.mark.parametrize("mode", ["first_order", *RESPONDING])
+def test_every_term_of_both_levels_is_logged(mode: str) -> None:
+    losses = losses_of(trainer(*problem(), hypergradient=mode, neumann_step_size=1e-3))[-1]
+    assert {"task", "downstream", "wavelet", "discriminator", "total"} <= set(losses)
+    assert ("response" in losses) == (mode in RESPONDING)
+    terms = set(losses) - {"total", "downstream", "response", "discriminator"}
+    assert sum(losses[name] for name in terms) == pytest.approx(losses["total"], rel=1e-5)
+
+
+def test_without_a_downstream_network_it_trains_enhancement_alone() -> None:
+    losses = losses_of(trainer(None, problem()[1]))
+    assert len(losses) == 2 * STEPS
+    assert "task" not in losses[-1]
+
+
+def test_separate_training_gives_the_enhancer_that_there_would_be_without_a_task() -> None:
+    """What is drawn at random aside: every pass through the network and every loader draws."""
+
+    def without_noise(*arguments: Any) -> torch.Tensor:
+        loss = EnhancementLoss(2, {"identity": 0.0})
+        engine = trainer(*arguments, hypergradient="none", warmup_epochs=0, loss_function=loss)
+        engine.network.draw_cue = lambda mean, log_variance: mean  # type: ignore[method-assign]
+        engine.run()
+        return weights(engine.network)
+
+    downstream, data = problem()
+    fresh = weights(downstream.network)
+    assert torch.equal(without_noise(downstream, data), without_noise(None, data))
+    assert not torch.equal(weights(downstream.network), fresh)
+
+
+def test_the_downstream_network_takes_its_inner_steps() -> None:
+    downstream, data = problem(inner_steps=3)
+    trainer(downstream, data, inner_steps=3, warmup_epochs=0, max_epochs=1).run()
+    assert {int(state["step"]) for state in downstream.optimizer.state.values()} == {3 * STEPS}
+
+
+def test_labelled_guides_take_part_in_the_lower_problem() -> None:
+    with_labels, without = (
+        losses_of(trainer(*problem(hq_labels=hq), warmup_epochs=0))[0]["downstream"] for hq in (True, False)
+    )
+    assert with_labels > 1.3 * without
+
+
+def test_events_come_as_in_monais_trainers() -> None:
+    engine = trainer(*problem(), hypergradient="unrolled", warmup_epochs=0, max_epochs=1)
+    seen: list[str] = []
+    for event in IterationEvents:
+        if event.name != "INNER_ITERATION_STARTED":
+            engine.add_event_handler(event, lambda engine, name=event.name: seen.append(name))
+    engine.run()
+    once = ["FORWARD_COMPLETED", "LOSS_COMPLETED", "BACKWARD_COMPLETED", "MODEL_COMPLETED"]
+    assert [name for name in seen if name in once] == once * STEPS
+
+
+def test_the_downstream_network_learns_to_find_the_squares() -> None:
+    downstream, data = problem()
+    losses = losses_of(trainer(downstream, data, warmup_epochs=0, max_epochs=12))
+    assert losses[-1]["downstream"] < 0.5 * losses[0]["downstream"]
+
+
+# ----------------------------------------------------------------------------------------------------- the gradient
+
+
+@pytest.mark.parametrize("mode", ["finite_difference", "implicit"])
+def test_the_other_responses_agree_with_the_unrolled_one(mode: str) -> None:
+    """With no further terms implicit sees one step too, at the weights after it."""
+    first, unrolled, other = (task_gradient(name) for name in ("first_order", "unrolled", mode))
+    assert torch.nn.functional.cosine_similarity(unrolled - first, other - first, dim=0) > 0.98
+    assert (unrolled - first).norm() > 1e-3 * first.norm()
+
+
+@pytest.mark.parametrize("make_optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_unrolled_is_the_derivative_through_the_real_step(make_optimizer: Any) -> None:
+    """Against central differences: move one weight of the enhancer, redo S's step, look at the loss on B."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        downstream, data = problem(make_optimizer=make_optimizer)
+        engine = trainer(downstream, data, hypergradient="unrolled", warmup_epochs=0, task_weight=1.0)
+        nn.init.normal_(engine.network.enhancer.final.weight, std=0.5)
+        engine.network.draw_cue = lambda mean, log_variance: mean  # type: ignore[method-assign]
+        engine.enhance = lambda batch: engine.network.enhance_guided(batch["image"], batch["guide"]).pred  # type: ignore[method-assign]
+        downstream.loss = lambda images, labels, parameters=None: downstream.loss_function(  # type: ignore[method-assign]
+            downstream.predict(images, parameters), labels
+        )
+        lower, upper = (
+            {key: value.double() for key, value in next(iter(batches)).items()}
+            for batches in (downstream.lower_batches, downstream.upper_batches)
+        )
+        downstream.next_lower, downstream.next_upper = lambda: lower, lambda: upper  # type: ignore[method-assign]
+        for _ in range(2):  # so that Adam has moments
+            engine.lower_steps()
+        start = (
+            {name: value.clone() for name, value in downstream.network.state_dict().items()},
+            torch.utils._pytree.tree_map(
+                lambda x: x.clone() if torch.is_tensor(x) else x, downstream.optimizer.state_dict()
+            ),
+        )
+
+        def restart() -> None:
+            downstream.network.load_state_dict(start[0])
+            state = torch.utils._pytree.tree_map(lambda x: x.clone() if torch.is_tensor(x) else x, start[1])
+            downstream.optimizer.load_state_dict(state)
+
+        weight = engine.network.enhancer.final.weight
+        restart()
+        engine._lower = engine.lower_steps()
+        (gradient,) = torch.autograd.grad(engine.task_term(), weight)
+
+        def upper_loss_at(shift: float) -> float:
+            restart()
+            with torch.no_grad():
+                weight[0, 0] += shift
+            engine.lower_steps()
+            loss = float(downstream.loss(engine.enhance(upper), upper["label"]))
+            with torch.no_grad():
+                weight[0, 0] -= shift
+            return loss
+
+        difference = (upper_loss_at(1e-4) - upper_loss_at(-1e-4)) / 2e-4
+        assert float(gradient[0, 0]) == pytest.approx(difference, rel=1e-3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_the_task_leaves_the_downstream_networks_weights_to_the_lower_problem() -> None:
+    downstream, data = problem()
+    engine = trainer(downstream, data, hypergradient="first_order", warmup_epochs=0)
+    downstream.start_epoch(1)
+    engine.task_term().backward()
+    assert all(weight.grad is None for weight in downstream.network.parameters())
+
+
+def test_the_downstream_networks_features_judge_once_it_has_joined() -> None:
+    downstream, data = problem()
+    judges = {"downstream": LayerFeatures(downstream.network, ["model.0"])}
+    losses = losses_of(trainer(downstream, data, downstream_judges=judges))
+    alone = losses_of(trainer(*problem()))
+    assert losses[0]["multi_encoder"] == alone[0]["multi_encoder"]
+    assert losses[STEPS]["multi_encoder"] != alone[STEPS]["multi_encoder"]
+
+
+# ---------------------------------------------------------------------------------------------------------- resuming
+
+
+@pytest.mark.parametrize("mode", ["none", "unrolled"])
+def test_resumed_training_equals_one_that_never_stopped(mode: str, tmp_path: Path) -> None:
+    def run(epochs: int, resume: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        downstream, data = problem()
+        engine = trainer(downstream, data, hypergradient=mode, max_epochs=epochs)
+        objects = {
+            "network": engine.network,
+            "optimizer": engine.optimizer,
+            "discriminator": engine.discriminator,
+            "d_optimizer": engine.d_optimizer,
+            "downstream_network": downstream.network,
+            "downstream_optimizer": downstream.optimizer,
+        }
+        checkpoint = TrainingCheckpoint(tmp_path / f"{mode}.pt", objects)
+        checkpoint.attach(engine)
+        if resume:
+            checkpoint.resume(engine)
+        engine.run()
+        return weights(engine.network), weights(downstream.network)
+
+    whole = run(4)
+    run(2)
+    resumed = run(4, resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+# --------------------------------------------------------------------------------------------------- wrong settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hypergradient": "exact"}, 'Unknown hypergradient "exact": use one of none, first_order'),
+        ({"inner_steps": 0}, "must be 1 or more, not 0"),
+        ({"task_weight": -1.0}, "task_weight must be 0 or more"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be 0 or more"),
+    ],
+)
+def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        trainer(*problem(), **arguments)
+
+
+@pytest.mark.parametrize("mode", RESPONDING)
+@pytest.mark.parametrize(("network", "mend"), [(unet(norm="batch"), "instance"), (unet(dropout=0.2), "dropout 0")])
+def test_layers_that_are_no_function_of_their_weights_are_refused(mode: str, network: UNet, mend: str) -> None:
+    with pytest.raises(InputError, match=f'"{mode}".*{mend}'):
+        trainer(*problem(network), hypergradient=mode)
+
+
+@pytest.mark.parametrize("mode", ["none", "first_order"])
+def test_batch_normalisation_will_do_where_nothing_is_differentiated_twice(mode: str) -> None:
+    assert "downstream" in losses_of(trainer(*problem(unet(norm="batch")), hypergradient=mode))[-1]
+
+
+def test_an_optimiser_whose_step_has_no_known_derivative_is_refused_before_training() -> None:
+    with pytest.raises(InputError, match="RMSprop"):
+        trainer(*problem(make_optimizer=torch.optim.RMSprop), hypergradient="unrolled")
+
+
+def test_a_diverged_downstream_network_is_told() -> None:
+    downstream, data = problem()
+    downstream.optimizer.param_groups[0]["lr"] = float("inf")
+    with pytest.raises(InputError, match="lower downstream_learning_rate"):
+        trainer(downstream, data, warmup_epochs=0).run()
+
+
+def test_a_network_that_fits_the_task_passes() -> None:
+    check_downstream(unet(), 1, (32, 32), 2, "segmentation")
+    check_downstream(DenseNet121(2, 1, 3), 1, (64, 64), 3, "classification")
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "classes", "task", "message"),
+    [
+        (unet(), (32, 32), 4, "segmentation", "num_classes 4"),
+        (unet(), (32, 32), 2, "classification", "classification with num_classes 2"),
+        (UNet(2, 1, 2, (4, 8, 8), (2, 2)), (30, 32), 2, "segmentation", "does not take a patch of"),
+        (DenseNet121(2, 1, 3), (64, 64), 2, "classification", "make num_classes and the network's output"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_task_is_refused(
+    network: nn.Module, size: tuple[int, ...], classes: int, task: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        check_downstream(network, 1, size, classes, task)
