@@ -26,6 +26,8 @@ TINY: dict[str, Any] = {
     "guidance_channels": [4, 6],
     "discriminator_channels": 4,
     "discriminator_layers": 2,
+    "downstream_channels": [4, 6],
+    "warmup_epochs": 1,
     "mlflow": False,
 }
 
@@ -51,6 +53,17 @@ def dataset_dir(tmp_path: Path) -> Path:
     for number in range(4):
         write_picture(folder / "hq" / f"other{number}.png", 10 + number)
     return folder
+
+
+@pytest.fixture
+def labelled_dir(dataset_dir: Path) -> Path:
+    """The same with a mask of the square for every picture."""
+    for file in [*dataset_dir.glob("lq/*.png"), *dataset_dir.glob("hq/*.png")]:
+        mask = np.asarray(Image.open(file).convert("L")) > 100
+        label = dataset_dir / "labels" / file.parent.name / file.name
+        label.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask.astype(np.uint8)).save(label)
+    return dataset_dir
 
 
 Run = Callable[..., ConfigWorkflow]

@@ -148,3 +148,58 @@ def test_evaluation_without_any_reference_reports_the_number_of_cases(
     evaluate(EvaluationReport(tmp_path), case(with_reference=False), case(with_reference=False))
     assert "2 patients enhanced. None has a reference image" in capsys.readouterr().out
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"patients": 2, "patients_with_reference": 0}
+
+
+def labelled(patient: str, with_reference: bool = True, **logits: list[float]) -> dict[str, Any]:
+    return {**case(patient=patient, with_reference=with_reference), "label": 1, **logits_of(**logits)}
+
+
+def logits_of(**logits: list[float]) -> dict[str, torch.Tensor]:
+    return {f"task_{key}": torch.tensor(values) for key, values in logits.items()}
+
+
+def test_downstream_network_has_a_table_columns_and_a_section(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = EvaluationReport(tmp_path, task="classification", num_classes=2)
+    evaluate(
+        report,
+        labelled("p1", image=[1.0, 0.0], pred=[0.0, 1.0], reference=[0.0, 1.0]),
+        labelled("p1", image=[0.0, 1.0], pred=[0.0, 1.0], reference=[0.0, 1.0]),
+    )
+    printed = capsys.readouterr().out
+    assert "Downstream network (classification)\n\nMetric    LQ input  Enhanced  Reference\n" in printed
+    assert "\nAccuracy  0.500     1.000     1.000\n" in printed
+    assert "SSIM" in printed
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "## Downstream network (classification)\n\n| Metric | LQ input | Enhanced | Reference |" in text
+    assert "| Accuracy | 0.500 | 1.000 | 1.000 |" in text
+    with (tmp_path / "evaluation.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert [row[f"{state}_accuracy"] for state in ("input", "enhanced", "reference")] == ["0.5", "1.0", "1.0"]
+    section = json.loads((tmp_path / "evaluation.json").read_text())["task"]
+    assert section["metrics"]["accuracy"] == {"input": 0.5, "enhanced": 1.0, "reference": 1.0}
+
+
+def test_downstream_network_is_judged_without_any_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = EvaluationReport(tmp_path, task="classification", num_classes=2)
+    evaluate(report, labelled("p1", with_reference=False, image=[1.0, 0.0], pred=[0.0, 1.0]))
+    printed = capsys.readouterr().out
+    assert "None has a reference image" in printed
+    assert "\nAccuracy  0.000     1.000\n" in printed
+    assert "| Accuracy | 0.000 | 1.000 |" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_second_evaluation_of_the_downstream_network_starts_anew(tmp_path: Path) -> None:
+    report = EvaluationReport(tmp_path, task="classification", num_classes=2)
+    engine = Engine(lambda engine, batch: batch)
+    report.attach(engine)
+    for _ in range(2):
+        engine.run([[labelled("p1", image=[1.0, 0.0], pred=[0.0, 1.0])]])
+    assert json.loads((tmp_path / "evaluation.json").read_text())["task"]["images"] == {"input": 1, "enhanced": 1}
+
+
+def test_task_without_labels_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(EvaluationReport(tmp_path, task="segmentation", num_classes=2), case())
+    assert "No patient has a label" in capsys.readouterr().out
+    assert "No patient has a label" in (tmp_path / "evaluation.md").read_text()

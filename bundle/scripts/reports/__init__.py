@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from scripts.reports.downstream import DownstreamReport
 from scripts.reports.evaluation import EvaluationReport, summary_table, write_report
 from scripts.reports.guidance import GuidanceReport
+from scripts.reports.task import TaskScores
 
-__all__ = ["EvaluationReport", "GuidanceReport", "summary_table", "write_report"]
+__all__ = ["DownstreamReport", "EvaluationReport", "GuidanceReport", "TaskScores", "summary_table", "write_report"]

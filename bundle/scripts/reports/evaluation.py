@@ -7,7 +7,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from ignite.engine import Engine, Events
 
 from scripts.handlers.metrics import QUALITY_METRICS, image_quality, output_cases
 from scripts.handlers.panels import case_name, source_file
+from scripts.reports.task import TaskScores, count_patients, is_finite, spread
 
 _TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
 _DIGITS = {"psnr": 2, "ssim": 3, "ms_ssim": 3}
@@ -43,11 +43,11 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     measured: list[Row] = []
     for metric in QUALITY_METRICS:
         keys = f"input_{metric}", f"enhanced_{metric}"
-        measured = [row for row in rows if all(_is_finite(row.get(key)) for key in keys)]
+        measured = [row for row in rows if all(is_finite(row.get(key)) for key in keys)]
         if measured:
             before, after = ([float(row[key]) for row in measured] for key in keys)
             gain = [end - begin for begin, end in zip(before, after, strict=True)]
-            metrics[metric] = {"input": _spread(before), "enhanced": _spread(after), "gain": _spread(gain)}
+            metrics[metric] = {"input": spread(before), "enhanced": spread(after), "gain": spread(gain)}
     summary: dict[str, Any] = {"patients": len(rows), "patients_with_reference": len(measured)}
     if metrics:
         summary["metrics"] = metrics
@@ -56,29 +56,38 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     return summary
 
 
-def summary_table(rows: Sequence[Row]) -> str:
-    """Return the report as a plain-text table: metric, LQ input, enhanced, gain, as mean and spread over patients.
+def summary_table(rows: Sequence[Row], task: TaskScores | None = None) -> str:
+    """Return the report as plain text: a table of image quality and, with a task, one of the downstream network.
+
+    The first has metric, LQ input, enhanced and gain, the second metric, LQ input, enhanced and reference.
 
     Args:
-        rows: see :func:`summarize`.
+        rows: see :func:`summarize` and, with a task, :meth:`TaskScores.summarize`.
+        task: what measured the downstream network.
     """
     summary = summarize(rows)
-    if "metrics" not in summary:
-        return _no_reference(summary["patients"])
-    cells = _table_cells(summary)
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    lines.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-    return "\n".join([*lines, *_remarks(summary)])
+    lines = [_no_reference(summary["patients"])]
+    if "metrics" in summary:
+        lines = [*_text_table(_table_cells(summary)), *_remarks(summary)]
+    if task is not None:
+        scores = task.summarize(rows)
+        lines += ["", f"Downstream network ({task.task})", ""]
+        lines += [*(_text_table(task.table(scores)) if scores["metrics"] else []), *task.remarks(scores)]
+    return "\n".join(lines)
 
 
-def write_report(rows: Sequence[Row], output_dir: str | Path, notes: Sequence[str] = ()) -> dict[str, Path]:
+def write_report(
+    rows: Sequence[Row], output_dir: str | Path, notes: Sequence[str] = (), task: TaskScores | None = None
+) -> dict[str, Path]:
     """Write ``evaluation.csv`` (a row per patient), ``evaluation.json`` (:func:`summarize`) and ``evaluation.md``.
 
+    With a task, the csv has its columns, the json :meth:`TaskScores.summarize` under ``"task"``, and the md its table.
+
     Args:
-        rows: see :func:`summarize`.
+        rows: see :func:`summarize` and, with a task, :meth:`TaskScores.summarize`.
         output_dir: folder of the files; it is made if missing.
         notes: sentences for the end of ``evaluation.md``.
+        task: what measured the downstream network.
 
     Returns:
         The files by suffix: ``"csv"``, ``"json"`` and ``"md"``.
@@ -87,19 +96,25 @@ def write_report(rows: Sequence[Row], output_dir: str | Path, notes: Sequence[st
     folder.mkdir(parents=True, exist_ok=True)
     paths = {suffix: folder / f"evaluation.{suffix}" for suffix in ("csv", "json", "md")}
     columns = ["patient", *(f"{state}_{metric}" for metric in QUALITY_METRICS for state in ("input", "enhanced"))]
+    columns += [] if task is None else task.columns(rows)
     with paths["csv"].open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: row[key] for key in columns if key == "patient" or _is_finite(row.get(key))})
+            writer.writerow({key: row[key] for key in columns if key == "patient" or is_finite(row.get(key))})
     summary = summarize(rows)
+    if task is not None:
+        summary["task"] = task.summarize(rows)
     paths["json"].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    paths["md"].write_text(_markdown(summary, notes), encoding="utf-8")
+    paths["md"].write_text(_markdown(summary, notes, task), encoding="utf-8")
     return paths
 
 
 class EvaluationReport:
     """Ignite handler of an evaluator: compare input and enhanced image with the reference, and write the report.
+
+    With a task, it also compares what the downstream network makes of input, enhanced image and reference with the
+    label, in a second table; cases without a label do not count there.
 
     At the end of the evaluation it writes the files of :func:`write_report` and prints the table and the places of the
     report, the pictures and the MLflow store. Cases with the same ``patient`` in the engine's output count as one
@@ -112,6 +127,15 @@ class EvaluationReport:
         slice_axis: spatial axis of a volume along which its slices are stacked. Defaults to 2.
         panels_dir: folder of the pictures, to be named in the report.
         tracking_uri: MLflow store, to be named in the report.
+        task: ``"segmentation"`` or ``"classification"``, what the downstream network does. Defaults to None: there is
+            no downstream network.
+        num_classes: number of classes, the background of a segmentation included. With a task only.
+        multi_label: whether a classified case may be of several classes, or of none. Defaults to False.
+        class_names: what the classes are called, background included. Defaults to class0, class1 …
+        surface_tolerance: of surface Dice, in mm, or in pixels of images without geometry. Defaults to 2.
+
+    Raises:
+        InputError: when the task, its classes and their names do not fit, see :class:`TaskScores`.
     """
 
     def __init__(
@@ -121,12 +145,20 @@ class EvaluationReport:
         slice_axis: int = 2,
         panels_dir: str | Path | None = None,
         tracking_uri: str | None = None,
+        task: str | None = None,
+        num_classes: int | None = None,
+        multi_label: bool = False,
+        class_names: Sequence[str] | None = None,
+        surface_tolerance: float = 2.0,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.spatial_dims = spatial_dims
         self.slice_axis = slice_axis
         self.panels_dir = panels_dir
         self.tracking_uri = tracking_uri
+        self.task: TaskScores | None = None
+        if task is not None:
+            self.task = TaskScores(task, num_classes, multi_label, class_names, surface_tolerance)
         self.rows: list[dict[str, Any]] = []
         self._cases: list[tuple[str, str, dict[str, float]]] = []
 
@@ -139,6 +171,8 @@ class EvaluationReport:
     def started(self, engine: Engine) -> None:
         """Forget the evaluation before."""
         self.rows, self._cases = [], []
+        if self.task is not None:
+            self.task.reset()
 
     def iteration_completed(self, engine: Engine) -> None:
         """Measure this iteration's cases."""
@@ -149,6 +183,8 @@ class EvaluationReport:
                 for state, key in (("input", "image"), ("enhanced", "pred")):
                     quality = image_quality(case[key], reference, self.spatial_dims, self.slice_axis)
                     values |= {f"{state}_{metric}": value for metric, value in quality.items()}
+            if self.task is not None:
+                values |= self.task.measure(case)
             name = case_name(case, default=f"case {len(self._cases) + 1}")
             # Files of one name in two folders are two patients unless the data say otherwise.
             identity = name if case.get("patient") not in (None, "") else source_file(case) or name
@@ -164,8 +200,8 @@ class EvaluationReport:
             is_local = self.tracking_uri.startswith("sqlite:")
             command = f" (mlflow ui --backend-store-uri {self.tracking_uri})" if is_local else ""
             notes.append(f"MLflow store: {self.tracking_uri}{command}")
-        write_report(self.rows, self.output_dir, notes[1:])
-        print("\n".join(["", summary_table(self.rows), "", *notes]), flush=True)
+        write_report(self.rows, self.output_dir, notes[1:], self.task)
+        print("\n".join(["", summary_table(self.rows, self.task), "", *notes]), flush=True)
         logger.info("Evaluation report of %d patients: %s", len(self.rows), self.output_dir)
 
     def _patients(self) -> list[dict[str, Any]]:
@@ -180,30 +216,18 @@ class EvaluationReport:
         for identity, cases in groups.items():
             row: dict[str, Any] = {"patient": identity if names[identity] in shared else names[identity]}
             for key in sorted({key for values in cases for key in values}):
-                found = [values[key] for values in cases if _is_finite(values.get(key))]
+                found = [values[key] for values in cases if is_finite(values.get(key))]
                 if found:
                     row[key] = statistics.fmean(found)
             rows.append(row)
         return rows
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
-
-
 def _no_reference(patients: int) -> str:
     return (
-        f"{_count(patients)} enhanced. None has a reference image, so PSNR, SSIM and MS-SSIM cannot be computed: "
-        "judge by the pictures."
+        f"{count_patients(patients)} enhanced. None has a reference image, so PSNR, SSIM and MS-SSIM cannot be "
+        "computed: judge by the pictures."
     )
-
-
-def _count(patients: int) -> str:
-    return f"{patients} patient" if patients == 1 else f"{patients} patients"
 
 
 def _table_cells(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -224,24 +248,38 @@ def _table_cells(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _remarks(summary: Mapping[str, Any]) -> list[str]:
     with_reference, patients = summary["patients_with_reference"], summary["patients"]
-    remarks = [f"Mean ± standard deviation over {_count(with_reference)}."]
+    remarks = [f"Mean ± standard deviation over {count_patients(with_reference)}."]
     if with_reference < patients:
-        remarks.append(f"{_count(patients - with_reference)} without a reference image left out.")
+        remarks.append(f"{count_patients(patients - with_reference)} without a reference image left out.")
     closed = summary["ssim_distance_closed"]
     if closed is not None:
         remarks.append(f"Share of the SSIM distance to 1 that is closed: {100 * closed:.0f} %.")
     return remarks
 
 
-def _markdown(summary: Mapping[str, Any], notes: Sequence[str]) -> str:
+def _markdown(summary: Mapping[str, Any], notes: Sequence[str], task: TaskScores | None) -> str:
     lines = ["# Evaluation", ""]
     if "metrics" in summary:
-        header, *body = _table_cells(summary)
-        rows = [header, ("---",) * len(header), *body]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        lines += ["", *(f"- {remark}" for remark in _remarks(summary))]
+        lines += [*_markdown_table(_table_cells(summary)), "", *(f"- {remark}" for remark in _remarks(summary))]
     else:
         lines.append(_no_reference(summary["patients"]))
+    if task is not None:
+        scores = summary["task"]
+        lines += ["", f"## Downstream network ({task.task})", ""]
+        lines += [*_markdown_table(task.table(scores)), ""] if scores["metrics"] else []
+        lines += [f"- {remark}" for remark in task.remarks(scores)]
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
+
+
+def _text_table(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table with aligned columns and a ruled heading."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]]
+
+
+def _markdown_table(cells: Sequence[Sequence[str]]) -> list[str]:
+    header, *body = cells
+    return ["| " + " | ".join(row) + " |" for row in (header, ("---",) * len(header), *body)]

@@ -1,0 +1,834 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What is enhancement worth to the next network?  The downstream experiment, over trained arms and seeds."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import hashlib
+import json
+import logging
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ignite.handlers import ProgressBar
+from monai.data import MetaTensor
+from monai.engines import SupervisedTrainer
+from monai.handlers import LrScheduleHandler
+from monai.inferers import Inferer
+from monai.metrics import compute_dice, compute_roc_auc
+from monai.networks import eval_mode, one_hot
+from monai.transforms import Compose
+from PIL import Image, ImageDraw, ImageFont
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from scripts.data import IMAGE, LABEL
+from scripts.data.classes import TASKS
+from scripts.errors import InputError
+from scripts.handlers.checkpoint import load_model
+from scripts.handlers.metrics import image_quality
+from scripts.handlers.panels import case_name, display_plane
+from scripts.inferers import ClassificationInferer, SegmentationInferer
+from scripts.transforms.slices import slices_with_content, through_plane_axis
+
+__all__ = ["DownstreamReport", "LabelledDraws", "reinitialized"]
+
+ARMS = ("separate", "first_order", "finite_difference", "unrolled", "implicit")
+RAW, CLEAN = "raw", "clean"
+TRANSFER, RETRAINED, COOPERATIVE = "transfer", "retrained", "cooperative"
+REFERENCE = "reference"
+
+# Of the label classes from 1 on: Okabe and Ito's colours, which colour-blind eyes tell apart.
+_COLOURS = np.array([[86, 180, 233], [230, 159, 0], [0, 158, 115], [240, 228, 66], [213, 94, 0], [204, 121, 167]])
+_BACKGROUND, _TEXT, _FAINT = (24, 24, 27), (235, 235, 235), (160, 160, 165)
+_GAP, _FONT_SIZE = 8, 14
+
+# Which random numbers a draw is for; none must follow from another.
+_ORDER, _TRANSFORM, _BUDGET = range(3)
+
+logger = logging.getLogger(__name__)
+
+Item = dict[str, Any]
+Row = dict[str, Any]
+
+
+class LabelledDraws(Dataset[Item]):
+    """A stream of labelled images whose order and augmentation follow from the seed and the place in it alone.
+
+    So two sets of images of the same length, a raw and an enhanced one, are visited in the same order, and meet the
+    same crops and flips. With N items, places cN to cN + N - 1 visit every item once, in an order of their own.
+
+    Args:
+        items: with ``image``, (C, *spatial), and ``label``.
+        length: number of draws.
+        seed: of everything random.
+        random_transforms: applied to a dictionary with the image and, if ``vary_label``, the label.
+        vary_label: whether the label is an image too, which the same transforms change.
+
+    Returns of ``draws[place]``: ``{"image", "label"}`` without metadata.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        length: int,
+        seed: int,
+        random_transforms: Compose | None = None,
+        vary_label: bool = True,
+    ) -> None:
+        self.items = items
+        self.length = length
+        self.seed = seed
+        self.random_transforms = random_transforms
+        self.varied = (IMAGE, LABEL) if vary_label else (IMAGE,)
+
+    def __len__(self) -> int:
+        """Return the number of draws."""
+        return self.length
+
+    def __getitem__(self, place: int) -> Item:
+        """Draw the item at a place of the stream."""
+        if not 0 <= place < self.length:
+            raise IndexError(f"the stream has the places 0 to {self.length - 1}, not {place}")
+        cycle, index = divmod(place, len(self.items))
+        order = np.random.default_rng([self.seed, _ORDER, cycle]).permutation(len(self.items))
+        item = {key: self.items[order[index]][key] for key in (IMAGE, LABEL)}
+        if self.random_transforms is not None:
+            sequence = np.random.SeedSequence((self.seed, _TRANSFORM, place))
+            self.random_transforms.set_random_state(seed=int(sequence.generate_state(1)[0]))
+            item |= self.random_transforms({key: item[key] for key in self.varied})
+        return {key: _plain(value) for key, value in item.items()}
+
+
+def reinitialized(network: nn.Module, seed: int) -> nn.Module:
+    """Return a copy of a network whose layers have drawn their initial weights anew.
+
+    Layers draw as PyTorch's do by themselves (``reset_parameters``), also where the architecture once chose otherwise.
+    The global random state stays as it was.
+
+    Args:
+        network: any network made of PyTorch's layers.
+        seed: of the draw; equal seeds give equal weights.
+    """
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    # On the CPU, whose random numbers are the same on every machine.
+    fresh = copy.deepcopy(network).cpu()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return fresh.to(device)
+
+
+class _Case(NamedTuple):
+    """A prepared item: plain tensors to compute with, and the image with its geometry to be shown."""
+
+    image: torch.Tensor
+    label: torch.Tensor
+    reference: torch.Tensor | None
+    patient: str
+    shown: torch.Tensor
+
+
+class _Data(NamedTuple):
+    """The prepared items of a run."""
+
+    labelled: list[_Case]
+    clean: list[_Case]
+    testing: list[_Case]
+
+
+class DownstreamReport:
+    r"""Measure what enhancement is worth to a downstream network S that reads its results.
+
+    An *arm* is a way in which the enhancement was trained; it has a folder ``{arms_dir}/{arm}/seed{s}`` with
+    ``model.pt`` and, where S was trained along with it, ``downstream.pt``. ``raw`` is no enhancement, ``clean`` the
+    references. For every seed, each arm's network enhances all images once, under its stored prototype, and three
+    questions are asked of the held-out patients:
+
+    - *transfer*: does an S trained on clean labelled images read the arm's results? One S, tested on raw images, on
+      every arm's results and on the references, which are the bound.
+    - *retrained*: there are labels for poor images; is enhancing them still worth it? For every arm (and raw) and
+      every label budget a new S is trained on the arm's results and tested on them.
+    - *cooperative*: the S that was trained along with the arm, on its results.
+
+    Within a seed every S has the same architecture, initial weights, number of steps, batch size, cosine schedule of
+    Adam's rate, draws and augmentation; only the images differ. A budget's slices are the same for all arms.
+
+    Segmentation is measured by the Dice coefficient of each class but 0, of the whole volume, over those patients who
+    have the class, and by the mean over classes; classification by the area under the ROC curve (mean over the classes
+    that occur and do not always occur) and the accuracy. PSNR and SSIM are those of
+    :func:`scripts.handlers.image_quality`. Dice, PSNR and SSIM are means over patients, the others are over cases.
+
+    ``run`` writes ``downstream.csv`` (a row per protocol, arm, budget and seed), ``downstream.json`` (the same, to go
+    on from), ``downstream.md`` (the tables) and a picture per seed. They are renewed after every seed, and a seed that
+    is in ``downstream.json`` already, with the same settings, data and weights, is not done again.
+
+    Args:
+        network: an HQG-Net of the arms' architecture, on ``device``. Its weights are replaced.
+        downstream: S, on ``device``; it is copied, and the copies' weights are drawn anew.
+        loss_function: from S's output, (B, K, *spatial) or (B, K), and the labels to the loss.
+        inferer: how the HQG-Net is called, slice by slice for instance.
+        labelled: prepared low-quality training items with ``image`` and ``label``.
+        clean: prepared high-quality training items with the same; without any there is no transfer.
+        testing: held-out items with ``image``, ``label`` and perhaps ``reference``, ``patient``.
+        arms_dir: where the arms are.
+        output_dir: where the files go.
+        num_classes: number of output channels of S.
+        task: ``"segmentation"``: labels are class numbers, (1, *spatial); or ``"classification"``: a class number each,
+            or (K,) floating-point numbers 0 and 1 for classes that do not exclude each other.
+        task_inferer: how S is called. Defaults to :class:`scripts.inferers.SegmentationInferer` or
+            :class:`scripts.inferers.ClassificationInferer`.
+        arms: the arms. One that was trained for no seed is left out.
+        seeds: of the arms, and of everything random here.
+        label_budgets: numbers of labelled slices (volumes, for a 3-D network) in the retrained protocol; None: all.
+        steps: training steps of every S.
+        batch_size: images in a step.
+        learning_rate: Adam's, which falls to 0 along a cosine.
+        random_transforms: augmentation of a slice with the keys ``image`` and, in segmentation, ``label``.
+        spatial_dims: number of spatial dimensions of the networks.
+        slice_axis: spatial axis of a volume along which its slices are stacked.
+        device: where the networks are.
+        panel_cases: patients in a picture.
+
+    Raises:
+        InputError: for settings out of range.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        downstream: nn.Module,
+        loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        inferer: Inferer,
+        labelled: Iterable[Mapping[str, Any]],
+        clean: Iterable[Mapping[str, Any]],
+        testing: Iterable[Mapping[str, Any]],
+        arms_dir: str | Path,
+        output_dir: str | Path,
+        num_classes: int,
+        task: str = "segmentation",
+        task_inferer: Inferer | None = None,
+        arms: Sequence[str] = ARMS,
+        seeds: Sequence[int] = (0, 1, 2),
+        label_budgets: Sequence[int | None] = (None, 64, 16),
+        steps: int = 400,
+        batch_size: int = 8,
+        learning_rate: float = 1e-3,
+        random_transforms: Compose | None = None,
+        spatial_dims: int = 2,
+        slice_axis: int = 2,
+        device: torch.device | str = "cpu",
+        panel_cases: int = 4,
+    ) -> None:
+        if task not in TASKS:
+            raise InputError(f"Unknown task {task!r}: choose one of {', '.join(TASKS)}.")
+        if task == "segmentation" and num_classes < 2:
+            raise InputError(
+                f"Segmentation needs num_classes of at least 2, the background included, not {num_classes}."
+            )
+        if not seeds or not label_budgets:
+            raise InputError("The downstream experiment needs at least one seed and one label budget.")
+        if min(steps, batch_size, *(1 if budget is None else budget for budget in label_budgets)) < 1:
+            raise InputError("steps, batch_size and every label budget but None must be at least 1.")
+        self.network = network
+        self.downstream = downstream
+        self.loss_function = loss_function
+        self.inferer = inferer
+        self.labelled = labelled
+        self.clean = clean
+        self.testing = testing
+        self.arms_dir = Path(arms_dir)
+        self.output_dir = Path(output_dir)
+        self.num_classes = num_classes
+        self.task = task
+        inferer_of_task = SegmentationInferer if task == "segmentation" else ClassificationInferer
+        self.task_inferer = inferer_of_task(spatial_dims, slice_axis) if task_inferer is None else task_inferer
+        self.arms = tuple(arms)
+        self.seeds = tuple(dict.fromkeys(int(seed) for seed in seeds))
+        self.label_budgets = tuple(dict.fromkeys(label_budgets))
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_transforms = random_transforms
+        self.spatial_dims = spatial_dims
+        self.slice_axis = slice_axis
+        self.device = torch.device(device)
+        self.panel_cases = panel_cases
+
+    def run(self) -> list[Row]:
+        """Do the experiment for every seed, write the files, print the tables; return the rows.
+
+        Raises:
+            InputError: when images, labels or trained arms are missing, or a budget exceeds the labelled slices.
+        """
+        arms = self._trained_arms()
+        data = _Data(self._prepare(self.labelled), self._prepare(self.clean), self._prepare(self.testing))
+        self._check(data)
+        slices = [self._slices(case) for case in data.labelled]
+        settings = self._settings(arms)
+        origin = self._digest(settings, data)
+        finished = self._read()
+        current = {seed: self._fingerprint(origin, arms, seed) for seed in self.seeds}
+        for seed in self.seeds:
+            if finished.get(str(seed), {}).get("fingerprint") == current[seed]:
+                logger.info("seed %d: done before, see %s", seed, self.output_dir / "downstream.json")
+                continue
+            rows = self._run_seed(seed, arms, data, slices)
+            finished[str(seed)] = {"fingerprint": current[seed], "rows": rows}
+            self._write(settings, finished, current, data)
+        rows = self._write(settings, finished, current, data)
+        print("\n" + "\n\n".join(f"{title}\n\n{table}" for title, table in self._tables(rows)), flush=True)
+        print(f"\nReport: {self.output_dir / 'downstream.md'}", flush=True)
+        return rows
+
+    def _trained_arms(self) -> list[str]:
+        """Return the arms that were trained for every seed."""
+        found = []
+        for arm in self.arms:
+            missing = [seed for seed in self.seeds if not self._file(arm, seed, "model.pt").is_file()]
+            if len(missing) == len(self.seeds):
+                logger.info("arm %s is left out: %s has no model.pt of it", arm, self.arms_dir)
+                continue
+            if missing:
+                raise InputError(
+                    f'The arm {arm} was not trained for seed {missing[0]}: there is no "'
+                    f'{self._file(arm, missing[0], "model.pt")}"; train it, or leave the seed or the arm out.'
+                )
+            cooperative = [seed for seed in self.seeds if self._file(arm, seed, "downstream.pt").is_file()]
+            if 0 < len(cooperative) < len(self.seeds):
+                seed = next(seed for seed in self.seeds if seed not in cooperative)
+                raise InputError(
+                    f"The arm {arm} has a downstream.pt for some seeds, but there is no "
+                    f'"{self._file(arm, seed, "downstream.pt")}": train that seed anew, or leave it out.'
+                )
+            found.append(arm)
+        if not found:
+            raise InputError(
+                f'There is no trained arm in "{self.arms_dir}": train into {{arm}}/seed{{number}} in it, or set '
+                "arms_dir."
+            )
+        return found
+
+    def _file(self, arm: str, seed: int, name: str) -> Path:
+        return self.arms_dir / arm / f"seed{seed}" / name
+
+    def _prepare(self, items: Iterable[Mapping[str, Any]]) -> list[_Case]:
+        """Return the items that have a label."""
+        cases = []
+        for number, item in enumerate(items):
+            if item.get(LABEL) is None:
+                continue
+            patient = case_name(item, default=f"case {number + 1}")
+            label = _plain(torch.as_tensor(item[LABEL]))
+            if self.task == "segmentation":
+                highest = int(label.max())
+                if highest >= self.num_classes:
+                    raise InputError(
+                        f'The label of "{patient}" holds class {highest}, but num_classes is {self.num_classes}: '
+                        "mend the label, or set num_classes."
+                    )
+            elif label.is_floating_point() or label.numel() > 1:
+                label = label.float().flatten()
+            else:
+                label = label.long().reshape(())
+            reference = item.get(REFERENCE)
+            cases.append(
+                _Case(
+                    _plain(item[IMAGE]).float(),
+                    label,
+                    None if reference is None else _plain(reference).float(),
+                    patient,
+                    item[IMAGE],
+                )
+            )
+        return cases
+
+    def _check(self, data: _Data) -> None:
+        if not data.labelled:
+            raise InputError('There are no labelled low-quality training images: add labels to "training_lq".')
+        if not data.testing:
+            raise InputError('There are no test images with a label: add entries with a "label" to "testing".')
+        available = sum(len(self._slices(case)) for case in data.labelled)
+        largest = max((budget for budget in self.label_budgets if budget is not None), default=0)
+        if largest > available:
+            kind = "slices" if self.spatial_dims == 2 else "volumes"
+            raise InputError(
+                f"A label budget of {largest} is more than the {available} labelled {kind} that show something: "
+                "lower label_budgets."
+            )
+        if not data.clean:
+            logger.info("no high-quality training image has a label: the transfer protocol is left out")
+
+    def _slices(self, case: _Case) -> list[int | None]:
+        """Return the slices of a case that show something; ``[None]`` for an image of the network's own dimensions.
+
+        They are those of the image as it came, never of an enhanced one, so that every arm has the same.
+        """
+        if case.image.ndim - 1 == self.spatial_dims:
+            return [None]
+        axis = through_plane_axis(case.image.shape[1:], self.slice_axis)
+        return [int(index) for index in slices_with_content(case.image, axis, min_foreground=0.05)]
+
+    def _run_seed(
+        self, seed: int, arms: Sequence[str], data: _Data, slices: Sequence[Sequence[int | None]]
+    ) -> list[Row]:
+        rows: list[Row] = []
+        picture: dict[str, list[tuple[torch.Tensor, torch.Tensor | None]]] = {}
+
+        def measured(protocol: str, arm: str, labels: str, values: Mapping[str, float]) -> None:
+            rows.append({"protocol": protocol, "arm": arm, "labels": labels, "seed": seed, **values})
+
+        transferred = None
+        if data.clean:
+            clean_slices = [self._slices(case) for case in data.clean]
+            draws = self._training_items([case.image for case in data.clean], data.clean, clean_slices)
+            transferred = self._train(draws, seed, f"seed {seed}, S on clean images")
+        references = [case.reference for case in data.testing]
+        with_reference = [reference for reference in references if reference is not None]
+        inputs = [RAW, *arms, *([CLEAN] if len(with_reference) == len(references) else [])]
+        for arm in inputs:
+            if arm == CLEAN:
+                tested = with_reference
+            else:
+                if arm != RAW:
+                    load_model(self.network, self._file(arm, seed, "model.pt"))
+                tested = self._enhance(arm, [case.image for case in data.testing])
+            quality = {} if arm == CLEAN else self._quality(tested, data.testing)
+            predictions: list[torch.Tensor] = []
+            if transferred is not None:
+                predictions = self._predict(transferred, tested, data.testing)
+                measured(TRANSFER, arm, "", {**self._measure(predictions, data.testing), **quality})
+            picture[arm] = [
+                (image, predictions[number] if predictions and self.task == "segmentation" else None)
+                for number, image in enumerate(tested[: self.panel_cases])
+            ]
+            if arm == CLEAN:
+                continue
+            together = self._file(arm, seed, "downstream.pt")
+            if arm != RAW and together.is_file():
+                cooperative = copy.deepcopy(self.downstream)
+                load_model(cooperative, together)
+                predictions = self._predict(cooperative, tested, data.testing)
+                measured(COOPERATIVE, arm, "all", {**self._measure(predictions, data.testing), **quality})
+            training = self._enhance(arm, [case.image for case in data.labelled])
+            items = self._training_items(training, data.labelled, slices)
+            for budget in self.label_budgets:
+                name = "all" if budget is None else str(budget)
+                retrained = self._train(
+                    self._within_budget(items, budget, seed), seed, f"seed {seed}, S on {arm} images, {name} labels"
+                )
+                predictions = self._predict(retrained, tested, data.testing)
+                measured(RETRAINED, arm, name, {**self._measure(predictions, data.testing), **quality})
+        self._draw(picture, data.testing, seed)
+        return rows
+
+    @torch.no_grad()
+    def _enhance(self, arm: str, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        if arm == RAW:
+            return list(images)
+        with eval_mode(self.network):
+            return [_plain(self.inferer(image[None].to(self.device), self.network)[0]).cpu() for image in images]
+
+    def _training_items(
+        self, images: Sequence[torch.Tensor], cases: Sequence[_Case], slices: Sequence[Sequence[int | None]]
+    ) -> list[Item]:
+        """Return the slices (or whole images) that S is trained on, with their labels."""
+        items = []
+        for image, case, indices in zip(images, cases, slices, strict=True):
+            axis = through_plane_axis(image.shape[1:], self.slice_axis) + 1
+            for index in indices:
+                if index is None:
+                    items.append({IMAGE: image, LABEL: case.label})
+                else:
+                    label = case.label.select(axis, index) if self.task == "segmentation" else case.label
+                    items.append({IMAGE: image.select(axis, index), LABEL: label})
+        return items
+
+    def _within_budget(self, items: Sequence[Item], budget: int | None, seed: int) -> list[Item]:
+        """Return ``budget`` of the items, drawn by the seed; a small budget is part of a larger one."""
+        if budget is None:
+            return list(items)
+        order = np.random.default_rng([seed, _BUDGET]).permutation(len(items))
+        return [items[index] for index in sorted(order[:budget])]
+
+    def _train(self, items: Sequence[Item], seed: int, name: str) -> nn.Module:
+        """Train a new S on the items."""
+        network = reinitialized(self.downstream, seed)
+        draws = self._draws(items, seed)
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+        schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        trainer = SupervisedTrainer(
+            device=self.device,
+            max_epochs=1,
+            train_data_loader=DataLoader(draws, batch_size=self.batch_size),
+            network=network,
+            optimizer=optimizer,
+            loss_function=self.loss_function,
+            train_handlers=[
+                LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+                ProgressBar(desc=name, persist=False),
+            ],
+            decollate=False,
+        )
+        # Dropout draws from the global state, which the other arms must find as this one did.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            trainer.run()
+        return network
+
+    def _draws(self, items: Sequence[Item], seed: int) -> LabelledDraws:
+        length = self.steps * self.batch_size
+        return LabelledDraws(items, length, seed, self.random_transforms, vary_label=self.task == "segmentation")
+
+    def _predict(
+        self, network: nn.Module, images: Sequence[torch.Tensor], cases: Sequence[_Case]
+    ) -> list[torch.Tensor]:
+        """Return class numbers, (1, *spatial), of every image; in classification its probabilities, (K,)."""
+        with eval_mode(network):
+            logits = [_plain(self.task_inferer(image[None].to(self.device), network)[0]).cpu() for image in images]
+        if self.task == "segmentation":
+            return [output.argmax(dim=0, keepdim=True) for output in logits]
+        exclusive = [not case.label.is_floating_point() for case in cases]
+        return [
+            output.softmax(dim=0) if alone else output.sigmoid()
+            for output, alone in zip(logits, exclusive, strict=True)
+        ]
+
+    def _measure(self, predictions: Sequence[torch.Tensor], cases: Sequence[_Case]) -> dict[str, float]:
+        if self.task == "segmentation":
+            dice = torch.cat(
+                [
+                    compute_dice(
+                        one_hot(prediction[None], self.num_classes),
+                        one_hot(case.label[None], self.num_classes),
+                        include_background=False,
+                    )
+                    for prediction, case in zip(predictions, cases, strict=True)
+                ]
+            )
+            means = _over_patients(dice, cases)
+            found = {f"dice_{number}": value for number, value in enumerate(means.tolist(), start=1)}
+            found["dice_mean"] = float(means.nanmean())
+        else:
+            probabilities, labels = torch.stack(list(predictions)), torch.stack([case.label for case in cases])
+            if labels.is_floating_point():
+                correct = (probabilities > 0.5) == (labels > 0.5)
+            else:
+                correct = probabilities.argmax(dim=1) == labels
+                labels = one_hot(labels[:, None], self.num_classes)
+            areas = [_area_under_curve(probabilities[:, k], labels[:, k]) for k in range(labels.shape[1])]
+            found = {"auc": float(torch.tensor(areas).nanmean()), "accuracy": float(correct.float().mean())}
+        return _known(found)
+
+    def _quality(self, images: Sequence[torch.Tensor], cases: Sequence[_Case]) -> dict[str, float]:
+        """Return PSNR and SSIM over the patients with a reference; nothing where there is none."""
+        compared = [(image, case) for image, case in zip(images, cases, strict=True) if case.reference is not None]
+        if not compared:
+            return {}
+        values = []
+        for image, case in compared:
+            assert case.reference is not None
+            quality = image_quality(image, case.reference, self.spatial_dims, self.slice_axis)
+            values.append([quality["psnr"], quality["ssim"]])
+        means = _over_patients(torch.tensor(values), [case for _, case in compared]).tolist()
+        return _known(dict(zip(("psnr", "ssim"), means, strict=True)))
+
+    def _settings(self, arms: Sequence[str]) -> dict[str, Any]:
+        """Return what the figures depend on, save for data and weights."""
+        return {
+            "task": self.task,
+            "num_classes": self.num_classes,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "spatial_dims": self.spatial_dims,
+            "slice_axis": self.slice_axis,
+            "arms": list(arms),
+            "label_budgets": list(self.label_budgets),
+            "downstream": type(self.downstream).__name__,
+            "parameters": sum(parameter.numel() for parameter in self.downstream.parameters()),
+        }
+
+    def _digest(self, settings: Mapping[str, Any], data: _Data) -> str:
+        """Return a digest of settings, networks, images, labels and augmentation."""
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        # A function's text would hold its address, which is another in every process.
+        loss = getattr(self.loss_function, "__qualname__", self.loss_function)
+        digest.update(f"{self.network}{self.downstream}{loss}".encode())
+        for cases in data:
+            for case in cases:
+                for tensor in (case.image, case.label, case.reference):
+                    if tensor is not None:
+                        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+                        digest.update(tensor.contiguous().numpy().tobytes())
+        items = self._training_items(
+            [case.image for case in data.labelled], data.labelled, [self._slices(case) for case in data.labelled]
+        )
+        draws = self._draws(items, seed=0)
+        for place in range(min(self.batch_size, len(draws))):
+            digest.update(draws[place][IMAGE].contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _fingerprint(self, origin: str, arms: Sequence[str], seed: int) -> str:
+        """Return a digest of everything that the figures of a seed depend on."""
+        digest = hashlib.sha256(origin.encode())
+        for arm in arms:
+            for name in ("model.pt", "downstream.pt"):
+                file = self._file(arm, seed, name)
+                digest.update(file.read_bytes() if file.is_file() else b"none")
+        return digest.hexdigest()
+
+    def _read(self) -> dict[str, Any]:
+        """Return the seeds that an earlier run has finished."""
+        path = self.output_dir / "downstream.json"
+        if not path.exists():
+            return {}
+        try:
+            seeds: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f'"{path}" is no result of this experiment that could be gone on from: remove it.'
+            ) from error
+        return seeds
+
+    def _write(
+        self, settings: Mapping[str, Any], finished: Mapping[str, Any], current: Mapping[int, str], data: _Data
+    ) -> list[Row]:
+        """Write all files with the seeds of this run that are finished; return their rows."""
+        rows = [
+            row
+            for seed, fingerprint in current.items()
+            if finished.get(str(seed), {}).get("fingerprint") == fingerprint
+            for row in finished[str(seed)]["rows"]
+        ]
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        _write_text(
+            self.output_dir / "downstream.json", json.dumps({"settings": settings, "seeds": finished}, indent=2) + "\n"
+        )
+        names = ["protocol", "arm", "labels", "seed", *self._metrics, "psnr", "ssim"]
+        with (self.output_dir / "downstream.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=names)
+            writer.writeheader()
+            writer.writerows(rows)
+        _write_text(self.output_dir / "downstream.md", self._markdown(rows, data))
+        return rows
+
+    @property
+    def _metrics(self) -> list[str]:
+        """Names of the measures of S; the last one of segmentation and the first of classification sum it up."""
+        if self.task == "classification":
+            return ["auc", "accuracy"]
+        return [*(f"dice_{number}" for number in range(1, self.num_classes)), "dice_mean"]
+
+    def _tables(self, rows: Sequence[Row]) -> list[tuple[str, str]]:
+        """Return title and table of every protocol that has rows."""
+        titles = {name: name.replace("_", " ").replace("dice", "Dice") for name in self._metrics}
+        titles |= {"auc": "AUC", "psnr": "PSNR (dB)", "ssim": "SSIM"}
+        summary = "auc" if self.task == "classification" else "dice_mean"
+        tables = []
+        for protocol, title in (
+            (TRANSFER, "Transfer: S trained on clean images"),
+            (RETRAINED, f"Retrained: S trained on each arm's images, {titles[summary]} by number of labels"),
+            (COOPERATIVE, "Cooperative: the S trained along with the enhancement"),
+        ):
+            found = [row for row in rows if row["protocol"] == protocol]
+            if not found:
+                continue
+            if protocol == RETRAINED:
+                columns = [(label, summary, label) for label in dict.fromkeys(row["labels"] for row in found)]
+            else:
+                keys = [*self._metrics, "psnr", "ssim"]
+                columns = [(titles[key], key, None) for key in keys if any(key in row for row in found)]
+            body = [
+                (
+                    arm,
+                    *(
+                        _mean_and_spread(
+                            [
+                                row[key]
+                                for row in found
+                                if row["arm"] == arm and key in row and label in (None, row["labels"])
+                            ],
+                            digits=2 if key == "psnr" else 3,
+                        )
+                        for _, key, label in columns
+                    ),
+                )
+                for arm in dict.fromkeys(row["arm"] for row in found)
+            ]
+            tables.append((title, _aligned([("Arm", *(heading for heading, _, _ in columns)), *body])))
+        return tables
+
+    def _markdown(self, rows: Sequence[Row], data: _Data) -> str:
+        seeds = sorted({row["seed"] for row in rows})
+        named = ", ".join(map(str, seeds))
+        spread = f"Mean ± standard deviation over the seeds {named}" if len(seeds) > 1 else f"One seed, {named}"
+        lines = ["# Downstream experiment", ""]
+        for title, table in self._tables(rows):
+            lines += [f"## {title}", "", table, ""]
+        kind = "slices" if self.spatial_dims == 2 else "volumes"
+        lines += [
+            f"- {spread}: each trains the enhancement anew and S anew.",
+            f"- {len({case.patient for case in data.testing})} held-out patients, {len(data.labelled)} labelled "
+            f"low-quality and {len(data.clean)} labelled high-quality training images.",
+            f"- S ({type(self.downstream).__name__}): {self.steps} steps of {self.batch_size} images, Adam at "
+            f"{self.learning_rate:g} along a cosine; the same initial weights, draws and augmentation in every arm.",
+        ]
+        if any(row["protocol"] == RETRAINED and row["labels"] != "all" for row in rows):
+            lines.append(
+                f"- With few labels ({kind}) only S went short: the enhancement of the bi-level arms had been trained "
+                "with all labels. These columns do not show what bi-level learning brings where few labels exist."
+            )
+        if any(row["protocol"] == COOPERATIVE for row in rows):
+            lines.append(
+                "- The cooperative S had the number of steps, the batches and, where there are any, the labelled "
+                "high-quality images of the arm's own training: compare it with the retrained ones in that light."
+            )
+        return "\n".join(lines) + "\n"
+
+    def _draw(
+        self,
+        picture: Mapping[str, Sequence[tuple[torch.Tensor, torch.Tensor | None]]],
+        cases: Sequence[_Case],
+        seed: int,
+    ) -> None:
+        """Write ``downstream_seed{seed}.png``: each patient's images, and below what the transferred S sees in them."""
+        headings = list(picture)
+        segmented = any(prediction is not None for column in picture.values() for _, prediction in column)
+        grid: list[tuple[str, list[Image.Image | None]]] = []
+        for number, case in enumerate(cases[: self.panel_cases]):
+            shown = [
+                (self._plane(case, image), prediction)
+                for image, prediction in (picture[arm][number] for arm in picture)
+            ]
+            _, spacing = display_plane(case.shown, self.slice_axis)
+            grid.append((case.patient, [_enlarged(_rgb(plane), spacing) for plane, _ in shown]))
+            if segmented:
+                cells = [
+                    None if prediction is None else _enlarged(_overlaid(plane, self._plane(case, prediction)), spacing)
+                    for plane, prediction in shown
+                ]
+                truth = _overlaid(shown[-1][0], self._plane(case, case.label))
+                grid.append(("", [*cells, _enlarged(truth, spacing)]))
+        if segmented:
+            headings.append("label")
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        title = f"Downstream experiment, seed {seed}" + (": below, S trained on clean images" if segmented else "")
+        _composed(title, headings, grid).save(self.output_dir / f"downstream_seed{seed}.png")
+
+    def _plane(self, case: _Case, image: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Return the plane that is shown, turned as the case's geometry says."""
+        turned = case.shown[: image.shape[0]].clone().float()
+        turned[...] = image
+        return display_plane(turned, self.slice_axis)[0]
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
+def _over_patients(values: torch.Tensor, cases: Sequence[_Case]) -> torch.Tensor:
+    """Return the mean, (M,), over patients of the mean over each one's cases, (N, M), leaving NaN out."""
+    groups: dict[str, list[int]] = {}
+    for index, case in enumerate(cases):
+        groups.setdefault(case.patient, []).append(index)
+    return torch.stack([values[indices].nanmean(dim=0) for indices in groups.values()]).nanmean(dim=0)
+
+
+def _known(values: Mapping[str, float]) -> dict[str, float]:
+    """Leave out what could not be measured: a class that no patient has, say."""
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _area_under_curve(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the area under the ROC curve, NaN where all labels are alike."""
+    if len(labels.unique()) < 2:
+        return float("nan")
+    area: Any = compute_roc_auc(probabilities, labels)
+    return float(area)
+
+
+def _mean_and_spread(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return "–"
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, the first row its header, that reads well as plain text too."""
+    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
+    header, *body = (
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    )
+    rule = "| " + " | ".join("-" * width for width in widths) + " |"
+    return "\n".join([header, rule, *body])
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write under another name and rename, so that an interrupted run leaves no half a file."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _rgb(plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    values = np.nan_to_num(plane).clip(0, 1) * 255
+    return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=-1)
+
+
+def _overlaid(plane: npt.NDArray[np.float64], classes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Colour the classes from 1 on over a plane."""
+    numbers = classes.round().astype(np.int64)
+    colours = _COLOURS[(numbers - 1) % len(_COLOURS)]
+    pixels = _rgb(plane)
+    return np.where(numbers[..., None] > 0, 0.5 * pixels + 0.5 * colours, pixels)
+
+
+def _enlarged(pixels: npt.NDArray[np.float64], spacing: tuple[float, float], size: int = 200) -> Image.Image:
+    """Enlarge to about ``size`` by repeating pixels, in the proportions of the patient."""
+    lengths = np.asarray(pixels.shape[:2]) * np.asarray(spacing) / min(spacing)
+    factor = max(1, round(size / float(lengths.max())))
+    height, width = (max(1, round(float(length) * factor)) for length in lengths)
+    return Image.fromarray(pixels.round().astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+
+
+def _composed(
+    title: str, headings: Sequence[str], grid: Sequence[tuple[str, Sequence[Image.Image | None]]]
+) -> Image.Image:
+    """Return a picture of the rows of ``grid``, each with a caption, under the headings of its columns."""
+    font: Any = ImageFont.load_default(_FONT_SIZE)
+    widths = [int(font.getlength(heading)) for heading in headings]
+    for _, cells in grid:
+        for column, cell in enumerate(cells):
+            widths[column] = max(widths[column], cell.width if cell else 0)
+    line = _FONT_SIZE + _GAP
+    heights = [max(cell.height for cell in cells if cell is not None) for _, cells in grid]
+    captions = [line if caption else 0 for caption, _ in grid]
+    size = (sum(widths) + _GAP * (len(widths) + 1), _GAP + 2 * line + sum(heights) + sum(captions) + _GAP * len(grid))
+    panel = Image.new("RGB", size, _BACKGROUND)
+    draw = ImageDraw.Draw(panel)
+    draw.text((_GAP, _GAP), title, fill=_TEXT, font=font)
+    lefts = [_GAP + sum(widths[:column]) + _GAP * column for column in range(len(widths))]
+    for heading, left, width in zip(headings, lefts, widths, strict=True):
+        draw.text((left + width // 2, _GAP + line), heading, fill=_TEXT, font=font, anchor="ma")
+    top = _GAP + 2 * line
+    for (caption, cells), height, caption_height in zip(grid, heights, captions, strict=True):
+        draw.text((_GAP, top), caption, fill=_FAINT, font=font)
+        top += caption_height
+        for cell, left, width in zip(cells, lefts, widths, strict=False):
+            if cell is not None:
+                panel.paste(cell, (left + (width - cell.width) // 2, top))
+        top += height + _GAP
+    return panel

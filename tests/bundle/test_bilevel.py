@@ -1,0 +1,163 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+from monai.networks.nets import UNet
+from PIL import Image
+
+from scripts.errors import InputError, find_input_error
+from scripts.handlers import load_model
+
+Run = Callable[..., ConfigWorkflow]
+MODES = ("none", "first_order", "finite_difference", "unrolled", "implicit")
+
+pytestmark = pytest.mark.usefixtures("labelled_dir")
+
+
+def refused(run: Run, *arguments: Any, **overrides: Any) -> str:
+    with pytest.raises((InputError, RuntimeError)) as caught:  # MONAI's parser wraps what goes wrong in the latter
+        run(*arguments, **overrides)
+    error = find_input_error(caught.value)
+    assert isinstance(error, InputError)
+    return str(error)
+
+
+def write_datalist(folder: Path, **lists: list[dict[str, Any]]) -> None:
+    (folder / "datalist.json").write_text(json.dumps(lists))
+
+
+def pictures(folder: Path, domain: str, labels: list[Any]) -> list[dict[str, Any]]:
+    files = sorted((folder / domain).glob("*.png"))
+    return [
+        {"image": str(file), **({} if label is None else {"label": label})}
+        for file, label in zip(files, labels, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_labels_switch_bilevel_training_on(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    run(hypergradient=mode, neumann_step_size=1e-4)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"Bi-level training (hypergradient {mode}): enhancement and a segmentation network")
+    # usable on its own
+    load_model(UNet(2, 1, 2, (4, 6), (2,), num_res_units=2), tmp_path / "model_dir" / "downstream.pt")
+
+
+def test_without_a_task_labels_change_nothing(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(task="none")
+    assert capsys.readouterr().out.startswith("Training enhancement only: task is none")
+    assert not (tmp_path / "model_dir" / "downstream.pt").exists()
+
+
+def test_images_without_a_label_take_part_in_enhancement_alone(
+    run: Run, labelled_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("patient0", "patient1"):
+        (labelled_dir / "labels" / "lq" / f"{name}.png").unlink()
+    run(validation_fraction=0, test_fraction=0)
+    assert "with the labels of 4 of 6 low-quality training images" in capsys.readouterr().out
+
+
+def test_a_paused_bilevel_run_goes_on_as_if_nothing_had_been(run: Run, tmp_path: Path) -> None:
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
+        modules = ("network", "ema_network", "downstream_network", "downstream_ema_network")
+        return {f"{module}.{key}": value for module in modules for key, value in state[module].items()}
+
+    settings = {"epochs": 4, "hypergradient": "unrolled"}
+    run(output_dir=str(tmp_path / "whole"), **settings)
+    run(output_dir=str(tmp_path / "half"), pause_after=2, **settings)
+    run(output_dir=str(tmp_path / "half"), resume=True, **settings)
+    whole, half = weights("whole"), weights("half")
+    assert [name for name in whole if not torch.equal(whole[name], half[name])] == []
+
+
+def test_evaluation_reports_image_quality_and_task(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    run("evaluating", ("evaluate.yaml",))
+    printed = capsys.readouterr().out
+    assert "PSNR" in printed
+    assert "Downstream network" in printed
+    assert "Dice" in printed
+
+
+def test_evaluation_does_without_a_downstream_network(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(task="none")
+    run("evaluating", ("evaluate.yaml",))
+    assert "Downstream network" not in capsys.readouterr().out
+
+
+def test_both_sides_are_tracked(run: Run, tmp_path: Path) -> None:
+    run(mlflow=True, experiment_name="trial", hypergradient="unrolled")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'output_dir' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("trial")
+    assert experiment is not None
+    (trained,) = client.search_runs([experiment.experiment_id])
+    logged = {"loss/task", "loss/downstream", "loss/response", "validation/dice", "validation/dice_class1"}
+    assert logged <= set(trained.data.metrics)
+
+
+def test_a_dynunet_is_an_overlay(run: Run) -> None:
+    run(overlays=("dynunet.yaml",), downstream_channels=[4, 6, 8], hypergradient="unrolled")
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 0, 1, 0, 1], [[1, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 1]]])
+def test_classification_is_an_overlay(
+    run: Run, labelled_dir: Path, labels: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lq, hq = pictures(labelled_dir, "lq", labels), pictures(labelled_dir, "hq", labels)
+    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+    run(overlays=("classification.yaml",), hypergradient="unrolled")
+    run("evaluating", overlays=("classification.yaml", "evaluate.yaml"))
+    assert "AUC" in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------------------------------------- wrong settings
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"hypergradient": "exact"}, 'Unknown hypergradient "exact"'),
+        ({"inner_steps": 0}, "inner_steps"),
+        ({"num_classes": 1}, "2 classes or more"),
+        ({"task": "detection"}, "task must be segmentation, classification or none"),
+        ({"task": "classification"}, "Add configs/classification.yaml"),
+        ({"downstream_def#out_channels": 5}, "make num_classes and the network's output channels agree"),
+        ({"downstream_def#norm": "batch", "hypergradient": "unrolled"}, 'norm="instance"'),
+        ({"downstream_judge_layers": ["encoder"]}, 'UNet has no layer "encoder"'),
+        ({"model_metric": "auc"}, "model_metric must be"),
+    ],
+)
+def test_wrong_settings_are_refused_before_training(run: Run, overrides: dict[str, Any], message: str) -> None:
+    assert message in refused(run, **overrides)
+
+
+def test_a_label_value_outside_the_classes_is_refused(run: Run, labelled_dir: Path) -> None:
+    file = next((labelled_dir / "labels" / "lq").glob("*.png"))
+    pixels = torch.zeros(32, 32, dtype=torch.uint8).numpy()
+    pixels[0, 0] = 7
+    Image.fromarray(pixels).save(file)
+    assert "holds the value 7 but classes go from 0 to 1" in refused(run, num_classes=2)
+
+
+def test_labels_of_a_single_patient_leave_a_half_empty(run: Run, labelled_dir: Path) -> None:
+    labels = sorted((labelled_dir / "labels" / "lq").glob("*.png"))
+    for file in labels[1:]:
+        file.unlink()
+    assert "two patients or more, and 1 has" in refused(run, validation_fraction=0, test_fraction=0)
