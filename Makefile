@@ -19,10 +19,10 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation test test-slow test-all lint format types clean clean-demo
+.PHONY: help venv demo ablation experiment experiment-controlled costs test test-slow test-all lint format types clean clean-demo
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' Makefile
 
 venv: $(VENV)/.installed-dev ## Set up .venv with everything that development needs
 
@@ -69,6 +69,32 @@ $(ABLATION)/%/evaluation/evaluation.md: demo/data/datalist.json
 		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*)
 	cd bundle && $(RUN) -m monai.bundle run evaluating --config_file "['configs/train.yaml','configs/evaluate.yaml']" \
 		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*)
+
+# The trainings of an experiment have one thread each; so many run at a time.
+EXPERIMENT_JOBS ?= 2
+EXPERIMENT = $(MAKE) -j $(EXPERIMENT_JOBS) -f experiment.mk RUN=$(RUN)
+
+experiment: demo/data/datalist.json ## Compare separate and bi-level training by what a downstream network gains (hours)
+	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment
+
+COSTS := $(DEMO)/costs
+costs: demo/data/datalist.json ## Measure what a training step of each hypergradient costs
+	cd bundle && for mode in enhancement none first_order finite_difference unrolled implicit; do \
+		if [ $$mode = enhancement ]; then mode="--task none"; else mode="--hypergradient $$mode"; fi; \
+		$(RUN) -m monai.bundle run measuring --config_file "['configs/train.yaml','configs/costs.yaml']" \
+			--dataset_dir $(DEMO)/data --output_dir $(COSTS) $$mode || exit 1; \
+	done
+	cd bundle && $(RUN) -m scripts.reports.costs --input_dir $(COSTS)
+
+# On your own clean labelled images: a third is degraded, a third stays clean, a third is held out.
+CONTROLLED ?= $(DEMO)/controlled
+experiment-controlled: $(CONTROLLED)/data/datalist.json ## The same on your own clean labelled images: IMAGES=dir LABELS=dir
+	$(EXPERIMENT) DATA=$(CONTROLLED)/data OUTPUT=$(CONTROLLED) ARGS='$(ARGS)'
+
+$(CONTROLLED)/data/datalist.json: | $(VENV)/.installed-demo
+	@test -n "$(IMAGES)" -a -n "$(LABELS)" || { echo "Say where they are: IMAGES=/path LABELS=/path" >&2; exit 1; }
+	cd bundle && $(RUN) -m scripts.data.controlled --image_dir $(abspath $(IMAGES)) --label_dir $(abspath $(LABELS)) \
+		--output_dir $(CONTROLLED)/data $(DEGRADATION)
 
 clean: ## Remove the environment and the caches; the demo stays
 	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache

@@ -49,9 +49,39 @@ def test_labels_switch_bilevel_training_on(
 ) -> None:
     run(hypergradient=mode, neumann_step_size=1e-4)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith(f"Bi-level training (hypergradient {mode}): enhancement and a segmentation network")
+    kind = "Separate" if mode == "none" else "Bi-level"
+    assert printed[0].startswith(f"{kind} training (hypergradient {mode}): enhancement and a segmentation network")
     # usable on its own
-    load_model(UNet(2, 1, 2, (4, 6), (2,), num_res_units=2), tmp_path / "model_dir" / "downstream.pt")
+    load_model(UNet(2, 1, 2, (4, 6), (2,), num_res_units=2, act="ELU"), tmp_path / "model_dir" / "downstream.pt")
+
+
+def test_the_cost_of_a_step_is_measured(run: Run, tmp_path: Path) -> None:
+    short = {"epochs": 1, "steps_per_epoch": 4, "warmup_epochs": 0}
+    run("measuring", ("costs.yaml",), hypergradient="unrolled", **short)
+    run("measuring", ("costs.yaml",), task="none", **short)
+    for name in ("unrolled", "enhancement"):
+        assert json.loads((tmp_path / "output_dir" / f"{name}.json").read_text())["steps"] == 2
+    assert not (tmp_path / "model_dir").exists()
+
+
+def test_broken_labels_are_not_read_without_a_task(run: Run, labelled_dir: Path) -> None:
+    next((labelled_dir / "labels" / "lq").glob("*.png")).write_bytes(b"broken")
+    run(task="none")
+
+
+def test_the_best_enhancement_is_kept_where_no_validation_image_has_a_label(run: Run, labelled_dir: Path) -> None:
+    lq = pictures(labelled_dir, "lq", [str(labelled_dir / "labels" / "lq" / f"patient{i}.png") for i in range(4)])
+    rest = [
+        {
+            "image": str(labelled_dir / kind / f"patient{i}.png"),
+            "reference": str(labelled_dir / "references" / f"patient{i}.png"),
+        }
+        for i in (4, 5)
+        for kind in ("lq",)
+    ]
+    write_datalist(labelled_dir, training_lq=lq, training_hq=pictures(labelled_dir, "hq", [None] * 4), validation=rest)
+    workflow = run()
+    assert workflow.parser.get_parsed_content("best_by") == "ssim"
 
 
 def test_without_a_task_labels_change_nothing(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +96,7 @@ def test_images_without_a_label_take_part_in_enhancement_alone(
     for name in ("patient0", "patient1"):
         (labelled_dir / "labels" / "lq" / f"{name}.png").unlink()
     run(validation_fraction=0, test_fraction=0)
-    assert "with the labels of 4 of 6 low-quality training images" in capsys.readouterr().out
+    assert "with the labels of 4 of 6 low-quality and 4 of 4 high-quality training images" in capsys.readouterr().out
 
 
 def test_a_paused_bilevel_run_goes_on_as_if_nothing_had_been(run: Run, tmp_path: Path) -> None:
@@ -116,6 +146,12 @@ def test_a_dynunet_is_an_overlay(run: Run) -> None:
     run(overlays=("dynunet.yaml",), downstream_channels=[4, 6, 8], hypergradient="unrolled")
 
 
+def test_the_classification_overlay_does_without_labels(run: Run, labelled_dir: Path) -> None:
+    lq, hq = pictures(labelled_dir, "lq", [None] * 6), pictures(labelled_dir, "hq", [None] * 4)
+    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+    run(overlays=("classification.yaml",))
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 0, 1, 0, 1], [[1, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 1]]])
 def test_classification_is_an_overlay(
     run: Run, labelled_dir: Path, labels: list[Any], capsys: pytest.CaptureFixture[str]
@@ -142,6 +178,9 @@ def test_classification_is_an_overlay(
         ({"downstream_def#norm": "batch", "hypergradient": "unrolled"}, 'norm="instance"'),
         ({"downstream_judge_layers": ["encoder"]}, 'UNet has no layer "encoder"'),
         ({"model_metric": "auc"}, "model_metric must be"),
+        ({"model_metric": "hausdorff95"}, "model_metric must be"),
+        ({"warmup_epochs": 2}, "leaves none of the epochs (2) for bi-level training"),
+        ({"downstream_batch_size": 0}, "downstream_batch_size"),
     ],
 )
 def test_wrong_settings_are_refused_before_training(run: Run, overrides: dict[str, Any], message: str) -> None:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from scripts.data.degrade import degrade_images
+from scripts.data.controlled import make_experiment
 
 CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 
@@ -36,19 +35,8 @@ def run(run_id: str, overlays: tuple[str, ...] = (), **overrides: Any) -> None:
 def test_hippocampus_slices_of_held_out_patients_gain_in_ssim(shared_data: Path, tmp_path: Path) -> None:
     """A third of the patients degraded and labelled, a third clean, a third held out with both."""
     clean = shared_data / "hippocampus"
-    names = sorted(file.name for file in (clean / "images").glob("*.nii.gz"))
-    random.Random(0).shuffle(names)
-    degrade_images(clean / "images", tmp_path / "lq", bias_strength_range=(0.05, 0.15), noise_std_range=(0.03, 0.07))
-    third = len(names) // 3
-    lists = {
-        "training_lq": [entry(clean, tmp_path / "lq", name) for name in names[:third]],
-        "training_hq": [entry(clean, clean / "images", name) for name in names[third : 2 * third]],
-    }
-    held_out = [entry(clean, tmp_path / "lq", name) for name in names[2 * third :]]
-    for case, name in zip(held_out, names[2 * third :], strict=True):
-        case["reference"] = str(clean / "images" / name)
-    lists |= {"validation": held_out[:10], "testing": held_out[10:]}
-    (tmp_path / "datalist.json").write_text(json.dumps(lists))
+    ranges = {"bias_strength_range": (0.05, 0.15), "noise_std_range": (0.03, 0.07)}
+    make_experiment(clean / "images", clean / "labels", tmp_path, **ranges)
 
     places = {
         "dataset_dir": str(tmp_path),
@@ -59,10 +47,6 @@ def test_hippocampus_slices_of_held_out_patients_gain_in_ssim(shared_data: Path,
     run("evaluating", ("evaluate.yaml",), **places, patch_size=[32, 48])
     metrics = json.loads((tmp_path / "output" / "evaluation" / "evaluation.json").read_text())["metrics"]
     assert metrics["ssim"]["gain"]["mean"] > 0.03
-
-
-def entry(clean: Path, images: Path, name: str) -> dict[str, str]:
-    return {"image": str(images / name), "label": str(clean / "labels" / name), "patient": name}
 
 
 @pytest.mark.slow

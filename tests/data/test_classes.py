@@ -23,6 +23,11 @@ def mask(path: Path, highest: int) -> dict[str, Any]:
     return {"image": "x", "label": str(path)}
 
 
+def test_masks_of_0_and_255_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="values 0, 255 but never 1"):
+        count_classes([mask(tmp_path / "a.png", 255)], "segmentation")
+
+
 def test_labelled_entries_are_those_with_a_label() -> None:
     assert labelled_entries(NUMBERS) == NUMBERS[:2]
 
@@ -33,7 +38,7 @@ def test_lists_are_multi_label(entries: list[dict[str, Any]], expected: bool) ->
 
 
 def test_classes_of_masks_are_counted_over_all_of_them(tmp_path: Path) -> None:
-    assert count_classes([mask(tmp_path / "a.png", 1), mask(tmp_path / "b.png", 3)], "segmentation") == 4
+    assert count_classes([mask(tmp_path / f"{n}.png", n) for n in (1, 3, 2)], "segmentation") == 4
 
 
 @pytest.mark.parametrize(("entries", "expected"), [(NUMBERS, 3), (LISTS, 3), ([{"image": "a", "label": [1]}], 1)])
@@ -58,7 +63,11 @@ def test_an_unknown_task_is_refused() -> None:
 @pytest.mark.parametrize(
     ("entries", "task", "expected"),
     [
-        (NUMBERS, "classification", "Bi-level training .hypergradient unrolled.*labels of 2 of 3 low-quality"),
+        (
+            NUMBERS,
+            "classification",
+            "Bi-level training .hypergradient unrolled.*labels of 2 of 3 low-quality and 1 of 2 high-quality",
+        ),
         (NUMBERS, "none", "enhancement only: task is none"),
         ([{"image": "a"}], "segmentation", "enhancement only: no low-quality training image has a label"),
     ],
@@ -66,4 +75,4 @@ def test_an_unknown_task_is_refused() -> None:
 def test_the_first_line_says_how_training_goes(entries: list[dict[str, Any]], task: str, expected: str) -> None:
     import re
 
-    assert re.search(expected, describe_training(entries, task, "unrolled"))
+    assert re.search(expected, describe_training(entries, LISTS, task, "unrolled"))

@@ -127,6 +127,16 @@ def test_subfolders_are_kept_and_earlier_results_are_not_degraded_again(tmp_path
         assert (written, failures) == ([tmp_path / "out" / "sub" / "a.png"], [])
 
 
+def test_some_of_the_images_are_degraded_like_all(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        write_picture(tmp_path / "in" / name, "L")
+    degrade_images(tmp_path / "in", tmp_path / "all")
+    written, _ = degrade_images(tmp_path / "in", tmp_path / "some", images=["c.png", tmp_path / "in" / "a.png"])
+    assert written == [tmp_path / "some" / "c.png", tmp_path / "some" / "a.png"]
+    assert all(file.read_bytes() == (tmp_path / "all" / file.name).read_bytes() for file in written)
+
+
 def test_a_bad_file_is_named_and_the_others_are_written(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a_broken.png").write_text("no image")

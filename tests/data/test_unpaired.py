@@ -206,6 +206,14 @@ def test_guides_without_labels_will_do_where_the_labelled_ones_are_of_the_same_p
     assert {number(with_p0[i]["guide"]) for i in range(20)} == {100, 101}
 
 
+def test_the_first_half_does_not_see_clean_images_of_the_second_halfs_patients() -> None:
+    own = [{**entry, "patient": f"p{i}"} for i, entry in enumerate(entries(100, 4, **LABELLED))]
+    data = UnpairedDataset(entries(0, 4, **LABELLED), own, IDENTITY, progress=False)
+    first, second = data.labelled_halves(1, 1)
+    held_back = {number(second[i]["image"]) for i in range(8)}
+    assert not held_back & {number(first[i]["guide"]) - 100 for i in range(30)}
+
+
 @pytest.mark.parametrize("labelled", [0, 1])
 def test_halves_need_two_labelled_patients(labelled: int) -> None:
     data = UnpairedDataset(entries(0, labelled, **LABELLED) + entries(50, 2), entries(9, 2), IDENTITY, progress=False)

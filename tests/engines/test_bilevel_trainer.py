@@ -134,12 +134,15 @@ def test_separate_training_gives_the_enhancer_that_there_would_be_without_a_task
 
     def without_noise(*arguments: Any) -> torch.Tensor:
         loss = EnhancementLoss(2, {"identity": 0.0})
-        engine = trainer(*arguments, hypergradient="none", warmup_epochs=0, loss_function=loss)
+        engine = trainer(
+            *arguments, hypergradient="none", warmup_epochs=0, loss_function=loss, downstream_judges=judges
+        )
         engine.network.draw_cue = lambda mean, log_variance: mean  # type: ignore[method-assign]
         engine.run()
         return weights(engine.network)
 
     downstream, data = problem()
+    judges = {"downstream": LayerFeatures(downstream.network, ["model.0"])}
     fresh = weights(downstream.network)
     assert torch.equal(without_noise(downstream, data), without_noise(None, data))
     assert not torch.equal(weights(downstream.network), fresh)

@@ -1,13 +1,20 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Datalists, the unpaired dataset, and the commands that make demonstration data.
+"""Datalists, the unpaired dataset, and the commands that make demonstration data and experiments.
 
 The modules that are commands as well (``python -m scripts.data.datalist``) are imported by their own names.
 """
 
 from __future__ import annotations
 
-from scripts.data.classes import TASKS, count_classes, describe_training, is_multi_label, labelled_entries
+from scripts.data.classes import (
+    TASKS,
+    count_classes,
+    describe_training,
+    is_multi_label,
+    labelled_entries,
+    without_labels,
+)
 from scripts.data.unpaired import GUIDE, GUIDE_LABEL, IMAGE, LABEL, PATIENT, EpochSampler, UnpairedDataset
 
 __all__ = [
@@ -23,4 +30,5 @@ __all__ = [
     "describe_training",
     "is_multi_label",
     "labelled_entries",
+    "without_labels",
 ]

@@ -12,7 +12,7 @@ from scripts.data.unpaired import LABEL
 from scripts.errors import InputError
 from scripts.transforms import ReadImaged
 
-__all__ = ["TASKS", "count_classes", "describe_training", "is_multi_label", "labelled_entries"]
+__all__ = ["TASKS", "count_classes", "describe_training", "is_multi_label", "labelled_entries", "without_labels"]
 
 TASKS = ("segmentation", "classification")
 
@@ -49,7 +49,14 @@ def count_classes(entries: Entries, task: str, num_classes: int | None = None) -
         labels = [entry[LABEL] for entry in labelled_entries(entries)]
         if task == "segmentation":
             read = ReadImaged(keys=[LABEL])
-            num_classes = max((int(read({LABEL: label})[LABEL].max()) for label in labels), default=0) + 1
+            values = sorted({int(value) for label in labels for value in read({LABEL: label})[LABEL].unique()})
+            num_classes = max(values, default=0) + 1
+            missing = sorted(set(range(num_classes)) - set(values))
+            if missing:
+                raise InputError(
+                    f"The labels hold the values {', '.join(map(str, values[:8]))} but never {missing[0]}: number the "
+                    "classes from 0 without gaps, or set --num_classes if a class is missing from the training images."
+                )
         elif is_multi_label(entries):
             num_classes = max(len(label) for label in labels if isinstance(label, (list, tuple)))
         else:
@@ -63,11 +70,20 @@ def count_classes(entries: Entries, task: str, num_classes: int | None = None) -
     return num_classes
 
 
-def describe_training(entries: Entries, task: str, hypergradient: str) -> str:
+def without_labels(datalists: Mapping[str, Entries]) -> dict[str, list[dict[str, Any]]]:
+    """Return the lists of a datalist without the labels of their entries: for training that has no use for them."""
+    return {
+        name: [{key: value for key, value in entry.items() if key != LABEL} for entry in entries]
+        for name, entries in datalists.items()
+    }
+
+
+def describe_training(entries: Entries, guides: Entries, task: str, hypergradient: str) -> str:
     """Return a line that says how training will go, and why.
 
     Args:
         entries: the low-quality training entries.
+        guides: the high-quality training entries.
         task: of the downstream network, or ``"none"``.
         hypergradient: mode of bi-level training.
     """
@@ -76,7 +92,9 @@ def describe_training(entries: Entries, task: str, hypergradient: str) -> str:
         return "Training enhancement only: task is none."
     if not labelled:
         return "Training enhancement only: no low-quality training image has a label."
+    kind = "Separate" if hypergradient == "none" else "Bi-level"
     return (
-        f"Bi-level training (hypergradient {hypergradient}): enhancement and a {task} network, with the labels of "
-        f"{len(labelled)} of {len(entries)} low-quality training images."
+        f"{kind} training (hypergradient {hypergradient}): enhancement and a {task} network, with the labels of "
+        f"{len(labelled)} of {len(entries)} low-quality and {len(labelled_entries(guides))} of {len(guides)} "
+        "high-quality training images."
     )

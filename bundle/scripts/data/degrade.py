@@ -33,7 +33,11 @@ THICK_SLICE = 1.5
 
 
 def degrade_images(
-    input_dir: str | Path, output_dir: str | Path, seed: int = 0, **ranges: Sequence[float]
+    input_dir: str | Path,
+    output_dir: str | Path,
+    seed: int = 0,
+    images: Sequence[str | Path] | None = None,
+    **ranges: Sequence[float],
 ) -> tuple[list[Path], list[str]]:
     """Degrade an image, or all images below a folder, into files of the same names.
 
@@ -46,10 +50,11 @@ def degrade_images(
         input_dir: an image, or a folder whose images are found at any depth; files of other kinds are ignored.
         output_dir: folder to write to; files of the same names are replaced.
         seed: seed of all randomness, 0 or more.
+        images: paths below `input_dir` of those to degrade; None for all.
         ranges: arguments of :class:`scripts.transforms.degradation.RandScannerDegradation` that say how much.
 
     Returns:
-        The files written, and one sentence for each file that was left out.
+        The files written, in the order of the images, and one sentence for each file that was left out.
 
     Raises:
         InputError: for a folder without images, an output folder that is the input folder, or a forbidden range.
@@ -63,7 +68,8 @@ def degrade_images(
         raise InputError(f'--output_dir "{target}" holds the clean images, which would be lost: name another folder')
     if target.exists() and not target.is_dir():
         raise InputError(f'--output_dir "{target}" is a file: name a folder')
-    jobs = {image: _output_name(image, source) for image in _find_images(source, target)}
+    found = _find_images(source, target) if images is None else [source / image for image in images]
+    jobs = {image: _output_name(image, source) for image in found}
     twice = [name for name, count in Counter(jobs.values()).items() if count > 1]
     if twice:
         raise InputError(f'two images below "{source}" would both become "{twice[0]}": rename one of them')

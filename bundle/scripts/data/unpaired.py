@@ -117,8 +117,8 @@ class UnpairedDataset(Dataset[Item]):
         """Split the labelled low-quality entries into two streams by patient, for the two levels of bi-level learning.
 
         Their samples hold ``"label"`` as well, and ``"guide_label"`` where high-quality entries have labels: then only
-        those are guides. The images are those of this dataset, prepared and cached once. Which patient falls into
-        which half follows from the seed.
+        those are guides, in the first half without those of the second half's patients. The images are those of this
+        dataset, prepared and cached once. Which patient falls into which half follows from the seed.
 
         Args:
             length: samples in an epoch of the first stream.
@@ -140,7 +140,6 @@ class UnpairedDataset(Dataset[Item]):
         shuffled = self._random(_HALVES, 0).permutation(patients)
         first = set(shuffled[: (len(patients) + 1) // 2])
         in_first = np.array([str(_patient(self._data[entry])) in first for entry in labelled])
-        guides = _labelled(self._guide_data)
         halves = []
         for number, (entries, samples) in enumerate(
             ((labelled[in_first], length), (labelled[~in_first], second_length))
@@ -149,6 +148,16 @@ class UnpairedDataset(Dataset[Item]):
             half.length = samples
             half.seed = int(np.random.SeedSequence((self.seed, _HALVES, 1 + number)).generate_state(1)[0])
             half._generator = np.random.RandomState()
+            # What is learnt with the first half must not be known from the second, not even from other images.
+            learnt_from = first if number == 0 else set(patients)
+            guides = np.array(
+                [
+                    guide
+                    for guide in _labelled(self._guide_data)
+                    if (patient := str(_patient(self._guide_data[guide]))) not in patients or patient in learnt_from
+                ],
+                dtype=np.int64,
+            )
             if guides.size and all(map(len, _guides_of_others(self._data, self._guide_data, entries, guides))):
                 half._use(entries, guides, keys=(LABEL,), guide_keys=(LABEL,))
             else:

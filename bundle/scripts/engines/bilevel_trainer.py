@@ -58,8 +58,8 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: S and its data; None trains enhancement alone throughout.
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
-        task_weight: :math:`\lambda_{task}`. Defaults to 2.
-        warmup_epochs: epochs of enhancement alone. Defaults to 4.
+        task_weight: :math:`\lambda_{task}`. Defaults to 5.
+        warmup_epochs: epochs of enhancement alone. Defaults to 3.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
         neumann_terms: see :func:`scripts.engines.hypergradients.implicit`. Defaults to 5.
@@ -79,8 +79,8 @@ class BilevelTrainer(EnhancementTrainer):
         *args: Any,
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
-        task_weight: float = 2.0,
-        warmup_epochs: int = 4,
+        task_weight: float = 5.0,
+        warmup_epochs: int = 3,
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
         neumann_terms: int = 5,
@@ -119,7 +119,8 @@ class BilevelTrainer(EnhancementTrainer):
 
             @self.on(Events.EPOCH_STARTED)
             def start_epoch() -> None:
-                downstream.start_epoch(self.state.epoch)
+                if self.cooperates:
+                    downstream.start_epoch(self.state.epoch)
 
     @property
     def cooperates(self) -> bool:
@@ -174,8 +175,8 @@ class BilevelTrainer(EnhancementTrainer):
         return terms
 
     def judges(self) -> dict[str, nn.Module]:
-        """Return S's features, once S has joined in."""
-        return self.downstream_judges if self.cooperates else {}
+        """Return S's features, once S has joined in; in separate training the enhancer sees nothing of S."""
+        return self.downstream_judges if self.cooperates and self.hypergradient != "none" else {}
 
     def task_term(self) -> torch.Tensor:
         """Return the loss of S on the next batch of B, a scalar whose gradient is the hypergradient."""

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from scripts.handlers.averaging import NamedEMAHandler
 from scripts.handlers.checkpoint import ModelSaver, PauseAfter, TrainingCheckpoint, load_model
+from scripts.handlers.cost import StepCost
 from scripts.handlers.losses import LossLog
 from scripts.handlers.metrics import ImageQuality, SlicewiseMetric, image_quality
 from scripts.handlers.panels import ImagePanels, compose_panel
@@ -26,10 +28,12 @@ __all__ = [
     "ImageQuality",
     "LossLog",
     "ModelSaver",
+    "NamedEMAHandler",
     "PauseAfter",
     "PrototypeUpdate",
     "RunTracker",
     "SlicewiseMetric",
+    "StepCost",
     "SurfaceDice",
     "TaskAUC",
     "TaskAccuracy",

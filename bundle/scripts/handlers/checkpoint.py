@@ -194,5 +194,5 @@ def _load_state(item: Any, state: Mapping[str, Any], name: str) -> None:
         reason = lines[1] if len(lines) > 1 else lines[0] if lines else type(error).__name__
         raise InputError(
             f"{name} is of another architecture ({reason[:200].rstrip('.')}): "
-            "use the network settings (network_channels, channels, spatial_dims ...) it was trained with."
+            "use the network settings (network_channels, channels, num_classes ...) it was trained with."
         ) from error

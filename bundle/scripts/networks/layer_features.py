@@ -37,7 +37,8 @@ class LayerFeatures(nn.Module):
             if name not in known or not name:
                 near = ", ".join(sorted((other for other in known if other), key=len)[:5])
                 raise InputError(
-                    f'{type(network).__name__} has no layer "{name}": use names of named_modules() such as {near}.'
+                    f'{type(network).__name__} has no layer "{name}": downstream_judge_layers are names of '
+                    f"named_modules() such as {near}."
                 )
         self.network = network
         self.layers = tuple(layers)
@@ -64,4 +65,10 @@ class LayerFeatures(nn.Module):
             for handle in handles:
                 handle.remove()
             self.network.train(training)
+        unused = [name for name in self.layers if name not in features]
+        if unused:
+            raise InputError(
+                f'{type(self.network).__name__} makes no use of its layer "{unused[0]}": leave it out of '
+                "downstream_judge_layers."
+            )
         return [features[name] for name in self.layers]

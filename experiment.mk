@@ -1,0 +1,63 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# The downstream experiment, called by `make experiment`: every arm of training for every seed, then the tables. The arms
+# of a seed share the warm-up, in which they do not differ. What is done already is not done again.
+#
+#   RUN      python with the bundle's packages     DATA     data set with a datalist.json
+#   OUTPUT   folder of arms and tables             ARGS     further settings of train.yaml
+#   SEEDS    of trainings                          OVERLAY  further configuration, such as configs/classification.yaml
+
+SEEDS ?= 0 1 2
+ARMS ?= separate first_order finite_difference unrolled
+WARMUP ?= 3
+hypergradient_of = $(patsubst separate,none,$(1))
+
+# One thread each: several trainings share the cores.
+export OMP_NUM_THREADS := 1
+
+OVERLAY ?=
+comma := ,
+empty :=
+listed = $(subst $(empty) $(empty),$(comma),$(strip $(1)))
+CONFIGS := 'configs/train.yaml'$(OVERLAY:%=$(comma)'%')
+TRAIN = cd bundle && $(RUN) -m monai.bundle run training --config_file "[$(CONFIGS)]" --dataset_dir $(DATA) \
+	--warmup_epochs $(WARMUP) --mlflow False --num_workers 0 $(ARGS)
+# A failure shows the end of its log.
+LOGGED = > $(@D)/log.txt 2>&1 || { tail -3 $(@D)/log.txt >&2; false; }
+COMPARE = cd bundle && $(RUN) -m monai.bundle run downstream --config_file "[$(CONFIGS),'configs/downstream.yaml']" \
+	--dataset_dir $(DATA) --output_dir $(OUTPUT) --arms_dir $(OUTPUT)/arms --mlflow False \
+	--arms "[$(call listed,$(ARMS:%='%'))]" $(ARGS)
+TRAINED := $(foreach arm,$(ARMS),$(foreach seed,$(SEEDS),$(OUTPUT)/arms/$(arm)/seed$(seed)/.trained))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: tables always
+
+tables: $(SEEDS:%=$(OUTPUT)/compared/seed%/.compared)
+	$(COMPARE) --seeds "[$(call listed,$(SEEDS))]"
+
+# What the arms were trained with: they are trained anew where it has changed.
+$(OUTPUT)/settings.txt: always
+	@mkdir -p $(@D)
+	@echo '$(OVERLAY) --warmup_epochs $(WARMUP) $(ARGS)' | cmp -s - $@ || echo '$(OVERLAY) --warmup_epochs $(WARMUP) $(ARGS)' > $@
+
+$(OUTPUT)/compared/seed%/.compared: $(TRAINED)
+	@mkdir -p $(@D)
+	$(COMPARE) --seeds "[$*]" $(LOGGED)
+	touch $@
+
+$(OUTPUT)/warmup/seed%/.trained: $(OUTPUT)/settings.txt
+	mkdir -p $(@D)
+	$(TRAIN) --seed $* --hypergradient none --pause_after $(WARMUP) --output_dir $(@D) --model_dir $(@D) $(LOGGED)
+	touch $@
+
+define ARM
+$(OUTPUT)/arms/$(1)/seed%/.trained: $(OUTPUT)/warmup/seed%/.trained
+	mkdir -p $$(@D)
+	cp $(OUTPUT)/warmup/seed$$*/checkpoint.pt $$(@D)
+	$$(TRAIN) --seed $$* --hypergradient $(call hypergradient_of,$(1)) --resume True \
+		--output_dir $$(@D) --model_dir $$(@D) $$(LOGGED)
+	touch $$@
+endef
+$(foreach arm,$(ARMS),$(eval $(call ARM,$(arm))))
