@@ -21,7 +21,7 @@ from scripts.errors import InputError
 from scripts.handlers.metrics import image_quality
 from scripts.inferers import EnhancementInferer
 from scripts.networks import HQGNet
-from scripts.reports.downstream import DownstreamReport, LabelledDraws, reinitialized
+from scripts.reports.downstream import DownstreamReport, LabelledDraws, _write_text, reinitialized
 from scripts.transforms import RandSliced
 
 Item = dict[str, Any]
@@ -112,6 +112,11 @@ def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[Ite
     return trained
 
 
+def finished(tmp_path: Path, seed: int) -> list[Item]:
+    result = json.loads((tmp_path / "report" / f"downstream_seed{seed}.json").read_text())
+    return list(result["rows"])
+
+
 def test_every_protocol_has_its_rows(tmp_path: Path) -> None:
     rows = report(tmp_path, seeds=(0, 1)).run()
     found = {(row["protocol"], row["arm"], row["labels"], row["seed"]) for row in rows}
@@ -134,10 +139,16 @@ def test_files_hold_the_rows_and_the_tables(tmp_path: Path, capsys: pytest.Captu
     with (folder / "downstream.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [float(row["dice_mean"]) for row in written] == [row["dice_mean"] for row in rows]
-    seeds = json.loads((folder / "downstream.json").read_text())["seeds"]
-    assert [row for seed in seeds.values() for row in seed["rows"]] == rows
+    assert finished(tmp_path, 0) + finished(tmp_path, 1) == rows
     text, printed = (folder / "downstream.md").read_text(), capsys.readouterr().out
-    for line in ("| Arm         | Dice 1", "| raw ", "| clean ", "## Cooperative", "with all labels"):
+    for line in (
+        "| Arm         | Dice 1",
+        "| raw ",
+        "| clean ",
+        "## Cooperative",
+        "with all labels",
+        "an average of weights",
+    ):
         assert line in text
     assert " ± " in text
     assert "Retrained: S trained on each arm's images" in printed
@@ -200,10 +211,14 @@ def test_quality_is_that_of_the_enhanced_images(tmp_path: Path) -> None:
     assert row["psnr"] == pytest.approx(sum(values) / 2)
 
 
+def logits_of(classes: torch.Tensor) -> torch.Tensor:
+    return torch.stack([(classes[0] == number).float() for number in range(3)])
+
+
 def test_dice_is_over_whole_volumes_and_then_patients(tmp_path: Path) -> None:
     subject = report(tmp_path, testing=[item(4, "a"), item(5, "a"), item(6, "b")])
     cases = subject._prepare(subject.testing)
-    right, wrong = cases[0].label.long(), torch.zeros_like(cases[0].label).long()
+    right, wrong = logits_of(cases[0].label), logits_of(torch.zeros_like(cases[0].label))
     measures = subject._measure([right, wrong, right], cases)
     assert measures == pytest.approx({"dice_1": 0.75, "dice_2": 0.75, "dice_mean": 0.75})
 
@@ -213,7 +228,7 @@ def test_class_that_a_patient_lacks_does_not_count(tmp_path: Path) -> None:
     entry["label"][entry["label"] == 2] = 0
     subject = report(tmp_path, testing=[entry])
     cases = subject._prepare(subject.testing)
-    assert subject._measure([cases[0].label.long()], cases) == {"dice_1": 1.0, "dice_mean": 1.0}
+    assert subject._measure([logits_of(cases[0].label)], cases) == {"dice_1": 1.0, "dice_mean": 1.0}
 
 
 def test_budget_is_a_number_of_slices_that_show_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,8 +296,63 @@ def test_interrupted_run_keeps_the_seeds_it_finished(tmp_path: Path, monkeypatch
     monkeypatch.setattr(DownstreamReport, "_run_seed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         report(tmp_path, seeds=(0, 1)).run()
-    assert list(json.loads((tmp_path / "report" / "downstream.json").read_text())["seeds"]) == ["0"]
-    assert (tmp_path / "report" / "downstream.md").is_file()
+    assert finished(tmp_path, 0)
+    assert not (tmp_path / "report" / "downstream_seed1.json").exists()
+    assert "One seed, 0" in (tmp_path / "report" / "downstream.md").read_text()
+
+
+def test_seeds_that_processes_of_their_own_did_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = [row for seed in (1, 0) for row in report(tmp_path, seeds=(seed,)).run()]
+    trained = count_trainings(monkeypatch)
+    rows = report(tmp_path, seeds=(0, 1)).run()
+    assert not trained
+    assert sorted(rows, key=str) == sorted(apart, key=str)
+    assert "over the seeds 0, 1" in (tmp_path / "report" / "downstream.md").read_text()
+
+
+def test_seed_that_another_process_finishes_meanwhile_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_seed = DownstreamReport._run_seed
+    done: list[int] = []
+
+    def accompanied(self: DownstreamReport, seed: int, *arguments: Any) -> Any:
+        done.append(seed)
+        if seed == 0:
+            report(tmp_path, seeds=(1,)).run()
+        return run_seed(self, seed, *arguments)
+
+    monkeypatch.setattr(DownstreamReport, "_run_seed", accompanied)
+    rows = report(tmp_path, seeds=(0, 1)).run()
+    assert done == [0, 1]  # seed 1 by the other one
+    assert {row["seed"] for row in rows} == {0, 1}
+
+
+def test_results_of_other_seeds_stay(tmp_path: Path) -> None:
+    first = report(tmp_path, seeds=(0,)).run()
+    assert {row["seed"] for row in report(tmp_path, seeds=(1,)).run()} == {1}
+    assert finished(tmp_path, 0) == first
+
+
+def test_two_processes_may_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, ids = Path.replace, iter((1, 2))
+
+    def written_meanwhile(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        _write_text(tmp_path / "table.md", "theirs")
+        return replace(self, target)
+
+    monkeypatch.setattr("os.getpid", lambda: next(ids))
+    monkeypatch.setattr(Path, "replace", written_meanwhile)
+    _write_text(tmp_path / "table.md", "ours")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("table.md", "ours")]
+
+
+def test_progress_bar_names_arm_and_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report(tmp_path, arms=("separate",)).run()
+    shown = capsys.readouterr().err
+    for name in ("S on clean images", "S on raw images, all labels", "S on separate images, 3 labels"):
+        assert f"seed 0, {name}" in shown
 
 
 @pytest.mark.parametrize(
@@ -358,9 +428,17 @@ def test_classes_that_do_not_exclude_each_other_are_classified(tmp_path: Path) -
     labels = [torch.tensor([float(n % 2), float(n > 1), 0.0]) for n in range(4)]
     cases = [labelled_by_level(seed, label) for seed, label in enumerate(labels)]
     subject = report(tmp_path, task="classification", num_classes=3, testing=cases)
-    measures = subject._measure([torch.tensor([0.9 * n, 0.4, 0.6]) for n, _, _ in labels], subject._prepare(cases))
-    # Perfect, by chance, and a class that never occurs.
-    assert measures == pytest.approx({"auc": 0.75, "accuracy": (4 + 2 + 0) / 12})
+    measures = subject._measure([torch.tensor([2 * n - 1, -1, -1]) for n, _, _ in labels], subject._prepare(cases))
+    # The areas: perfect, by chance, and of a class that never occurs, none. The second class is missed in two cases.
+    assert measures == pytest.approx({"auc": 0.75, "accuracy": 0.5})
+
+
+def test_confident_answers_are_still_ranked(tmp_path: Path) -> None:
+    cases = [{**item(number), "label": torch.tensor(number)} for number in (0, 1)]
+    subject = report(tmp_path, task="classification", num_classes=2, testing=cases)
+    # Their probabilities are both 1 in single precision.
+    logits = [torch.tensor([0.0, level]) for level in (20.0, 22.0)]
+    assert subject._measure(logits, subject._prepare(cases)) == {"auc": 1.0, "accuracy": 0.5}
 
 
 def test_missing_arm_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -398,11 +476,15 @@ def test_downstream_network_of_some_seeds_only_is_refused(tmp_path: Path) -> Non
         report(tmp_path, seeds=(0, 1)).run()
 
 
-def test_unreadable_results_are_refused(tmp_path: Path) -> None:
+def test_unreadable_results_are_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "downstream.json").write_text("{")
+    (tmp_path / "report" / "downstream_seed1.json").write_text("{")
+    trained = count_trainings(monkeypatch)
     with pytest.raises(InputError, match="remove it"):
-        report(tmp_path).run()
+        report(tmp_path, seeds=(0, 1)).run()
+    assert not trained
 
 
 def dyn_unet() -> nn.Module:

@@ -7,9 +7,11 @@ from __future__ import annotations
 import copy
 import csv
 import hashlib
+import io
 import json
 import logging
 import math
+import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,23 +21,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from ignite.handlers import ProgressBar
-from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
 from monai.inferers import Inferer
-from monai.metrics import compute_dice, compute_roc_auc
-from monai.networks import eval_mode, one_hot
+from monai.networks import eval_mode
 from monai.transforms import Compose
+from monai.utils import convert_to_tensor
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from scripts.data import IMAGE, LABEL
-from scripts.data.classes import TASKS
+from scripts.data import IMAGE, LABEL, TASKS
+from scripts.engines import REFERENCE
 from scripts.errors import InputError
 from scripts.handlers.checkpoint import load_model
 from scripts.handlers.metrics import image_quality
 from scripts.handlers.panels import case_name, display_plane
+from scripts.handlers.task_metrics import accuracy, auc_by_class, class_pair, dice_by_class, one_hot_pair
 from scripts.inferers import ClassificationInferer, SegmentationInferer
 from scripts.transforms.slices import slices_with_content, through_plane_axis
 
@@ -44,7 +46,6 @@ __all__ = ["DownstreamReport", "LabelledDraws", "reinitialized"]
 ARMS = ("separate", "first_order", "finite_difference", "unrolled", "implicit")
 RAW, CLEAN = "raw", "clean"
 TRANSFER, RETRAINED, COOPERATIVE = "transfer", "retrained", "cooperative"
-REFERENCE = "reference"
 
 # Of the label classes from 1 on: Okabe and Ito's colours, which colour-blind eyes tell apart.
 _COLOURS = np.array([[86, 180, 233], [230, 159, 0], [0, 158, 115], [240, 228, 66], [213, 94, 0], [204, 121, 167]])
@@ -105,7 +106,7 @@ class LabelledDraws(Dataset[Item]):
             sequence = np.random.SeedSequence((self.seed, _TRANSFORM, place))
             self.random_transforms.set_random_state(seed=int(sequence.generate_state(1)[0]))
             item |= self.random_transforms({key: item[key] for key in self.varied})
-        return {key: _plain(value) for key, value in item.items()}
+        return {key: convert_to_tensor(value) for key, value in item.items()}
 
 
 def reinitialized(network: nn.Module, seed: int) -> nn.Module:
@@ -167,12 +168,15 @@ class DownstreamReport:
 
     Segmentation is measured by the Dice coefficient of each class but 0, of the whole volume, over those patients who
     have the class, and by the mean over classes; classification by the area under the ROC curve (mean over the classes
-    that occur and do not always occur) and the accuracy. PSNR and SSIM are those of
-    :func:`scripts.handlers.image_quality`. Dice, PSNR and SSIM are means over patients, the others are over cases.
+    that occur and do not always occur) and the accuracy; of classes that do not exclude each other a case is right when
+    all are. PSNR and SSIM are those of :func:`scripts.handlers.image_quality`. Dice, PSNR and SSIM are means over
+    patients, the others are over cases.
 
-    ``run`` writes ``downstream.csv`` (a row per protocol, arm, budget and seed), ``downstream.json`` (the same, to go
-    on from), ``downstream.md`` (the tables) and a picture per seed. They are renewed after every seed, and a seed that
-    is in ``downstream.json`` already, with the same settings, data and weights, is not done again.
+    ``run`` writes for every seed its figures, ``downstream_seed{s}.json``, and a picture, ``downstream_seed{s}.png``;
+    for all its seeds together ``downstream.csv`` (a row per protocol, arm, budget and seed) and ``downstream.md`` (the
+    tables), which are renewed after every seed. A seed whose file is there already, of the same settings, data and
+    weights, is not done again. So several processes may do a seed each at the same time, and one after them, with all
+    seeds, has only the tables left to make.
 
     Args:
         network: an HQG-Net of the arms' architecture, on ``device``. Its weights are replaced.
@@ -278,16 +282,19 @@ class DownstreamReport:
         slices = [self._slices(case) for case in data.labelled]
         settings = self._settings(arms)
         origin = self._digest(settings, data)
-        finished = self._read()
         current = {seed: self._fingerprint(origin, arms, seed) for seed in self.seeds}
-        for seed in self.seeds:
-            if finished.get(str(seed), {}).get("fingerprint") == current[seed]:
-                logger.info("seed %d: done before, see %s", seed, self.output_dir / "downstream.json")
+        for seed, fingerprint in current.items():
+            self._read(seed, fingerprint)  # an unreadable file is to be heard of before the work, not after it
+        for seed, fingerprint in current.items():
+            # Looked for again: another process may have finished it in the meantime.
+            if self._read(seed, fingerprint) is not None:
+                logger.info("seed %d: done before, see %s", seed, self._result(seed))
                 continue
             rows = self._run_seed(seed, arms, data, slices)
-            finished[str(seed)] = {"fingerprint": current[seed], "rows": rows}
-            self._write(settings, finished, current, data)
-        rows = self._write(settings, finished, current, data)
+            result = {"fingerprint": fingerprint, "settings": settings, "rows": rows}
+            _write_text(self._result(seed), json.dumps(result, indent=2) + "\n")
+            self._write(current, data)
+        rows = self._write(current, data)
         print("\n" + "\n\n".join(f"{title}\n\n{table}" for title, table in self._tables(rows)), flush=True)
         print(f"\nReport: {self.output_dir / 'downstream.md'}", flush=True)
         return rows
@@ -330,7 +337,7 @@ class DownstreamReport:
             if item.get(LABEL) is None:
                 continue
             patient = case_name(item, default=f"case {number + 1}")
-            label = _plain(torch.as_tensor(item[LABEL]))
+            label = convert_to_tensor(torch.as_tensor(item[LABEL]))
             if self.task == "segmentation":
                 highest = int(label.max())
                 if highest >= self.num_classes:
@@ -345,9 +352,9 @@ class DownstreamReport:
             reference = item.get(REFERENCE)
             cases.append(
                 _Case(
-                    _plain(item[IMAGE]).float(),
+                    convert_to_tensor(item[IMAGE]).float(),
                     label,
-                    None if reference is None else _plain(reference).float(),
+                    None if reference is None else convert_to_tensor(reference).float(),
                     patient,
                     item[IMAGE],
                 )
@@ -405,22 +412,21 @@ class DownstreamReport:
                     load_model(self.network, self._file(arm, seed, "model.pt"))
                 tested = self._enhance(arm, [case.image for case in data.testing])
             quality = {} if arm == CLEAN else self._quality(tested, data.testing)
-            predictions: list[torch.Tensor] = []
+            seen: list[torch.Tensor | None] = [None] * len(tested)
             if transferred is not None:
-                predictions = self._predict(transferred, tested, data.testing)
-                measured(TRANSFER, arm, "", {**self._measure(predictions, data.testing), **quality})
-            picture[arm] = [
-                (image, predictions[number] if predictions and self.task == "segmentation" else None)
-                for number, image in enumerate(tested[: self.panel_cases])
-            ]
+                logits = self._predict(transferred, tested)
+                measured(TRANSFER, arm, "", {**self._measure(logits, data.testing), **quality})
+                if self.task == "segmentation":
+                    seen = [output.argmax(dim=0, keepdim=True) for output in logits]
+            picture[arm] = list(zip(tested, seen, strict=True))[: self.panel_cases]
             if arm == CLEAN:
                 continue
             together = self._file(arm, seed, "downstream.pt")
             if arm != RAW and together.is_file():
                 cooperative = copy.deepcopy(self.downstream)
                 load_model(cooperative, together)
-                predictions = self._predict(cooperative, tested, data.testing)
-                measured(COOPERATIVE, arm, "all", {**self._measure(predictions, data.testing), **quality})
+                logits = self._predict(cooperative, tested)
+                measured(COOPERATIVE, arm, "all", {**self._measure(logits, data.testing), **quality})
             training = self._enhance(arm, [case.image for case in data.labelled])
             items = self._training_items(training, data.labelled, slices)
             for budget in self.label_budgets:
@@ -428,8 +434,8 @@ class DownstreamReport:
                 retrained = self._train(
                     self._within_budget(items, budget, seed), seed, f"seed {seed}, S on {arm} images, {name} labels"
                 )
-                predictions = self._predict(retrained, tested, data.testing)
-                measured(RETRAINED, arm, name, {**self._measure(predictions, data.testing), **quality})
+                logits = self._predict(retrained, tested)
+                measured(RETRAINED, arm, name, {**self._measure(logits, data.testing), **quality})
         self._draw(picture, data.testing, seed)
         return rows
 
@@ -438,7 +444,9 @@ class DownstreamReport:
         if arm == RAW:
             return list(images)
         with eval_mode(self.network):
-            return [_plain(self.inferer(image[None].to(self.device), self.network)[0]).cpu() for image in images]
+            return [
+                convert_to_tensor(self.inferer(image[None].to(self.device), self.network)[0]).cpu() for image in images
+            ]
 
     def _training_items(
         self, images: Sequence[torch.Tensor], cases: Sequence[_Case], slices: Sequence[Sequence[int | None]]
@@ -491,44 +499,28 @@ class DownstreamReport:
         length = self.steps * self.batch_size
         return LabelledDraws(items, length, seed, self.random_transforms, vary_label=self.task == "segmentation")
 
-    def _predict(
-        self, network: nn.Module, images: Sequence[torch.Tensor], cases: Sequence[_Case]
-    ) -> list[torch.Tensor]:
-        """Return class numbers, (1, *spatial), of every image; in classification its probabilities, (K,)."""
+    def _predict(self, network: nn.Module, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return S's logits for every image, (K, *spatial) or (K,)."""
         with eval_mode(network):
-            logits = [_plain(self.task_inferer(image[None].to(self.device), network)[0]).cpu() for image in images]
-        if self.task == "segmentation":
-            return [output.argmax(dim=0, keepdim=True) for output in logits]
-        exclusive = [not case.label.is_floating_point() for case in cases]
-        return [
-            output.softmax(dim=0) if alone else output.sigmoid()
-            for output, alone in zip(logits, exclusive, strict=True)
-        ]
+            return [
+                convert_to_tensor(self.task_inferer(image[None].to(self.device), network)[0]).cpu() for image in images
+            ]
 
-    def _measure(self, predictions: Sequence[torch.Tensor], cases: Sequence[_Case]) -> dict[str, float]:
+    def _measure(self, logits: Sequence[torch.Tensor], cases: Sequence[_Case]) -> dict[str, float]:
+        pairs = zip(logits, (case.label for case in cases), strict=True)
         if self.task == "segmentation":
-            dice = torch.cat(
-                [
-                    compute_dice(
-                        one_hot(prediction[None], self.num_classes),
-                        one_hot(case.label[None], self.num_classes),
-                        include_background=False,
-                    )
-                    for prediction, case in zip(predictions, cases, strict=True)
-                ]
-            )
-            means = _over_patients(dice, cases)
+            dice = [dice_by_class(*one_hot_pair(output, label, self.num_classes)) for output, label in pairs]
+            means = _over_patients(torch.stack(dice), cases)
             found = {f"dice_{number}": value for number, value in enumerate(means.tolist(), start=1)}
             found["dice_mean"] = float(means.nanmean())
         else:
-            probabilities, labels = torch.stack(list(predictions)), torch.stack([case.label for case in cases])
-            if labels.is_floating_point():
-                correct = (probabilities > 0.5) == (labels > 0.5)
-            else:
-                correct = probabilities.argmax(dim=1) == labels
-                labels = one_hot(labels[:, None], self.num_classes)
-            areas = [_area_under_curve(probabilities[:, k], labels[:, k]) for k in range(labels.shape[1])]
-            found = {"auc": float(torch.tensor(areas).nanmean()), "accuracy": float(correct.float().mean())}
+            multi_label = cases[0].label.is_floating_point()
+            vectors = [class_pair(output, label, self.num_classes, multi_label) for output, label in pairs]
+            outputs, targets = (torch.stack(column) for column in zip(*vectors, strict=True))
+            found = {
+                "auc": float(auc_by_class(outputs, targets, multi_label).nanmean()),
+                "accuracy": accuracy(outputs, targets, multi_label),
+            }
         return _known(found)
 
     def _quality(self, images: Sequence[torch.Tensor], cases: Sequence[_Case]) -> dict[str, float]:
@@ -589,38 +581,32 @@ class DownstreamReport:
                 digest.update(file.read_bytes() if file.is_file() else b"none")
         return digest.hexdigest()
 
-    def _read(self) -> dict[str, Any]:
-        """Return the seeds that an earlier run has finished."""
-        path = self.output_dir / "downstream.json"
+    def _result(self, seed: int) -> Path:
+        return self.output_dir / f"downstream_seed{seed}.json"
+
+    def _read(self, seed: int, fingerprint: str) -> list[Row] | None:
+        """Return the rows of a seed, None when it was not finished with this fingerprint."""
+        path = self._result(seed)
         if not path.exists():
-            return {}
+            return None
         try:
-            seeds: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["seeds"]
+            result = json.loads(path.read_text(encoding="utf-8"))
+            rows: list[Row] = result["rows"]
+            return rows if result["fingerprint"] == fingerprint else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f'"{path}" is no result of this experiment that could be gone on from: remove it.'
             ) from error
-        return seeds
 
-    def _write(
-        self, settings: Mapping[str, Any], finished: Mapping[str, Any], current: Mapping[int, str], data: _Data
-    ) -> list[Row]:
-        """Write all files with the seeds of this run that are finished; return their rows."""
-        rows = [
-            row
-            for seed, fingerprint in current.items()
-            if finished.get(str(seed), {}).get("fingerprint") == fingerprint
-            for row in finished[str(seed)]["rows"]
-        ]
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        _write_text(
-            self.output_dir / "downstream.json", json.dumps({"settings": settings, "seeds": finished}, indent=2) + "\n"
-        )
+    def _write(self, current: Mapping[int, str], data: _Data) -> list[Row]:
+        """Write the tables with the seeds of this run that are finished; return their rows."""
+        rows = [row for seed, fingerprint in current.items() for row in self._read(seed, fingerprint) or ()]
         names = ["protocol", "arm", "labels", "seed", *self._metrics, "psnr", "ssim"]
-        with (self.output_dir / "downstream.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=names)
-            writer.writeheader()
-            writer.writerows(rows)
+        lines = io.StringIO(newline="")
+        writer = csv.DictWriter(lines, fieldnames=names)
+        writer.writeheader()
+        writer.writerows(rows)
+        _write_text(self.output_dir / "downstream.csv", lines.getvalue())
         _write_text(self.output_dir / "downstream.md", self._markdown(rows, data))
         return rows
 
@@ -693,7 +679,9 @@ class DownstreamReport:
         if any(row["protocol"] == COOPERATIVE for row in rows):
             lines.append(
                 "- The cooperative S had the number of steps, the batches and, where there are any, the labelled "
-                "high-quality images of the arm's own training: compare it with the retrained ones in that light."
+                "high-quality images of the arm's own training. With model_metric auto it is an average of weights "
+                "that was chosen by its score on the labelled validation images, as all arms' enhancers were; a "
+                "retrained S is the last of its training. Compare them in that light."
             )
         return "\n".join(lines) + "\n"
 
@@ -734,10 +722,6 @@ class DownstreamReport:
         return display_plane(turned, self.slice_axis)[0]
 
 
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-
-
 def _over_patients(values: torch.Tensor, cases: Sequence[_Case]) -> torch.Tensor:
     """Return the mean, (M,), over patients of the mean over each one's cases, (N, M), leaving NaN out."""
     groups: dict[str, list[int]] = {}
@@ -749,14 +733,6 @@ def _over_patients(values: torch.Tensor, cases: Sequence[_Case]) -> torch.Tensor
 def _known(values: Mapping[str, float]) -> dict[str, float]:
     """Leave out what could not be measured: a class that no patient has, say."""
     return {name: value for name, value in values.items() if not math.isnan(value)}
-
-
-def _area_under_curve(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the area under the ROC curve, NaN where all labels are alike."""
-    if len(labels.unique()) < 2:
-        return float("nan")
-    area: Any = compute_roc_auc(probabilities, labels)
-    return float(area)
 
 
 def _mean_and_spread(values: Sequence[float], digits: int) -> str:
@@ -777,9 +753,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write under another name and rename, so that an interrupted run leaves no half a file."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
+    """Write under a name of this process and rename: nobody finds half a file, whoever else writes it too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished.write_text(text, encoding="utf-8", newline="")
     unfinished.replace(path)
 
 
