@@ -58,7 +58,7 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: S and its data; None trains enhancement alone throughout.
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
-        task_weight: :math:`\lambda_{task}`. Defaults to 5.
+        task_weight: :math:`\lambda_{task}`. Defaults to 10.
         warmup_epochs: epochs of enhancement alone. Defaults to 3.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
@@ -79,7 +79,7 @@ class BilevelTrainer(EnhancementTrainer):
         *args: Any,
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
-        task_weight: float = 5.0,
+        task_weight: float = 10.0,
         warmup_epochs: int = 3,
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
