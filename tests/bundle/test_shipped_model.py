@@ -26,6 +26,15 @@ def test_shipped_weights_fit_the_configured_network_and_hold_a_prototype() -> No
     assert torch.isfinite(network(torch.rand(1, 1, 40, 50))).all()
 
 
+def test_the_shipped_downstream_network_fits_the_configured_one() -> None:
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLE / "configs" / "train.yaml"))
+    parser.update({"bilevel": True, "classes": 4})
+    network = parser.get_parsed_content("downstream_def")
+    load_model(network, BUNDLE / "models" / "downstream.pt")
+    assert network(torch.rand(1, 1, 48, 56)).shape == (1, 4, 48, 56)
+
+
 @pytest.mark.slow
 def test_shipped_weights_enhance_patients_of_another_seed(tmp_path: Path) -> None:
     make_demo_data(tmp_path / "data", patients=9, seed=7)
@@ -40,6 +49,7 @@ def test_shipped_weights_enhance_patients_of_another_seed(tmp_path: Path) -> Non
     )
     workflow.initialize()
     workflow.run()
-    metrics = json.loads((tmp_path / "output" / "evaluation" / "evaluation.json").read_text())["metrics"]
+    report = json.loads((tmp_path / "output" / "evaluation" / "evaluation.json").read_text())
+    metrics = report["metrics"]
     assert metrics["psnr"]["gain"]["mean"] > 3.0
     assert metrics["ssim"]["enhanced"]["mean"] > 0.5 * (1 + metrics["ssim"]["input"]["mean"])

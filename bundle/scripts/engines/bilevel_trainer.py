@@ -59,7 +59,7 @@ class BilevelTrainer(EnhancementTrainer):
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
         task_weight: :math:`\lambda_{task}`. Defaults to 10.
-        warmup_epochs: epochs of enhancement alone. Defaults to 3.
+        warmup_epochs: epochs of enhancement alone. Defaults to 2.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
         neumann_terms: see :func:`scripts.engines.hypergradients.implicit`. Defaults to 5.
@@ -80,7 +80,7 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
         task_weight: float = 10.0,
-        warmup_epochs: int = 3,
+        warmup_epochs: int = 2,
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
         neumann_terms: int = 5,
