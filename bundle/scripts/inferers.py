@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer, SliceInferer
-from torch.nn import functional as F
 
 from scripts.errors import InputError
+from scripts.networks import pad_to_multiple
 
 
 class EnhancementInferer(Inferer):
@@ -92,10 +92,7 @@ class SegmentationInferer(EnhancementInferer):
         return super().__call__(inputs, lambda images: self._padded(images, network, *args, **kwargs))
 
     def _padded(self, images: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        padding: list[int] = []
-        for size in reversed(images.shape[2:]):
-            padding += [0, -size % self.divisor]
-        logits: torch.Tensor = network(F.pad(images, padding, mode="replicate"), *args, **kwargs)
+        logits: torch.Tensor = network(pad_to_multiple(images, self.divisor), *args, **kwargs)
         for axis in range(2, images.ndim):
             logits = logits.narrow(axis, 0, images.shape[axis])
         return logits

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
+from monai.networks import eval_mode
 from monai.utils import CommonKeys as Keys
 from torch import nn
 from torch.optim import Optimizer
@@ -158,18 +159,14 @@ def check_downstream(
         InputError: when S cannot take such an image, or gives an output of another shape.
     """
     device = next(network.parameters()).device
-    mode = network.training
-    network.eval()
     try:
-        with torch.no_grad():
+        with eval_mode(network):
             output = network(torch.zeros(1, channels, *spatial_size, device=device))
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"The downstream network does not take a patch of {list(spatial_size)} with {channels} channel(s): {reason}"
         ) from error
-    finally:
-        network.train(mode)
     wanted = (num_classes, *spatial_size) if task == "segmentation" else (num_classes,)
     found = tuple(output.shape[1:]) if torch.is_tensor(output) else type(output).__name__
     if found != wanted:

@@ -3,7 +3,7 @@
 """Networks of HQG-Net that MONAI does not have."""
 
 from scripts.networks.discriminator import DetailDiscriminator
-from scripts.networks.enhancer import Enhancer, EnhancerEncoder
+from scripts.networks.enhancer import Enhancer, EnhancerEncoder, pad_to_multiple
 from scripts.networks.functional import call_with
 from scripts.networks.guidance_encoder import GuidanceEncoder, GuidanceFeatures
 from scripts.networks.hqgnet import GuidedEnhancement, HQGNet
@@ -24,4 +24,5 @@ __all__ = [
     "VariationalInformationNorm",
     "WaveletTransform",
     "call_with",
+    "pad_to_multiple",
 ]

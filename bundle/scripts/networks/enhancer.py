@@ -17,6 +17,14 @@ from scripts.networks.guidance_encoder import ACTIVATION
 from scripts.networks.variational_norm import VariationalInformationNorm
 
 
+def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:
+    """Pad each spatial axis of (B, C, *spatial) at its end, with edge values, to the next multiple of ``divisor``."""
+    padding: list[int] = []
+    for axis in range(image.dim() - 1, 1, -1):
+        padding += [0, (divisor - image.shape[axis] % divisor) % divisor]
+    return F.pad(image, padding, mode="replicate") if sum(padding) > 0 else image
+
+
 class EnhancerEncoder(nn.Module):
     """The contracting half of the enhancer.
 
@@ -125,10 +133,7 @@ class Enhancer(nn.Module):
 
     def pad(self, image: torch.Tensor) -> torch.Tensor:
         """Pad each spatial axis at its end, with edge values, to the next multiple of the stride."""
-        padding: list[int] = []
-        for axis in range(image.dim() - 1, 1, -1):
-            padding += [0, (self.stride - image.shape[axis] % self.stride) % self.stride]
-        return F.pad(image, padding, mode="replicate") if sum(padding) > 0 else image
+        return pad_to_multiple(image, self.stride)
 
     def decode(self, features: list[torch.Tensor], cue: torch.Tensor) -> torch.Tensor:
         """Turn encoder features and a cue into the correction f.

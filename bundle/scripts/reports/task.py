@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
-from scripts.data import LABEL
+from scripts.data import LABEL, TASKS
 from scripts.engines import TASK_IMAGE, TASK_PRED, TASK_REFERENCE
 from scripts.errors import InputError
 from scripts.handlers.task_metrics import (
@@ -26,7 +26,6 @@ from scripts.handlers.task_metrics import (
 )
 from scripts.transforms.loading import RASTER_SUFFIXES
 
-TASKS = ("segmentation", "classification")
 STATES = {"input": TASK_IMAGE, "enhanced": TASK_PRED, "reference": TASK_REFERENCE}
 
 _HEADINGS = {"input": "LQ input", "enhanced": "Enhanced", "reference": "Reference"}
