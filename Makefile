@@ -19,10 +19,10 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation experiment experiment-controlled costs test test-slow test-all lint format types clean clean-demo
+.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled costs test test-slow test-all lint format types clean clean-demo
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
 
 venv: $(VENV)/.installed-dev ## Set up .venv with everything that development needs
 
@@ -78,6 +78,9 @@ EXPERIMENT = $(MAKE) -j $(EXPERIMENT_JOBS) -f experiment.mk RUN=$(RUN)
 experiment: demo/data/datalist.json ## Compare separate and bi-level training by what a downstream network gains (hours)
 	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment
 
+experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
+	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml
+
 COSTS := $(DEMO)/costs
 costs: demo/data/datalist.json ## Measure what a training step of each hypergradient costs
 	cd bundle && for mode in enhancement none first_order finite_difference unrolled implicit; do \
@@ -106,6 +109,9 @@ clean-demo: ## Remove the demo's data and results
 
 demo/data/datalist.json: | $(VENV)/.installed-demo
 	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/data
+
+demo/lesions/datalist.json: | $(VENV)/.installed-demo
+	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/lesions --task classification
 
 # The stamp, not the weights: a training that was interrupted leaves weights behind.
 demo/.trained: demo/data/datalist.json | $(VENV)/.installed-demo

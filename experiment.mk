@@ -10,7 +10,7 @@
 
 SEEDS ?= 0 1 2
 ARMS ?= separate first_order finite_difference unrolled
-WARMUP ?= 2
+WARMUP ?= 1
 hypergradient_of = $(patsubst separate,none,$(1))
 
 # One thread each: several trainings share the cores.

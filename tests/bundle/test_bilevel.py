@@ -171,6 +171,7 @@ def test_classification_is_an_overlay(
     [
         ({"hypergradient": "exact"}, 'Unknown hypergradient "exact"'),
         ({"inner_steps": 0}, "inner_steps"),
+        ({"guide_weight": -1}, "guide_weight"),
         ({"num_classes": 1}, "2 classes or more"),
         ({"task": "detection"}, "task must be segmentation, classification or none"),
         ({"task": "classification"}, "Add configs/classification.yaml"),

@@ -161,6 +161,23 @@ def test_labelled_guides_take_part_in_the_lower_problem() -> None:
     assert with_labels > 1.3 * without
 
 
+def test_the_guide_weight_scales_the_share_of_labelled_guides() -> None:
+    downstream, _ = problem()
+    batch = next(iter(downstream.lower_batches))
+
+    def lower_loss(weight: float) -> float:
+        downstream.guide_weight = weight
+        return float(downstream.lower_loss(batch["image"], batch))
+
+    assert lower_loss(4.0) - lower_loss(0.0) == pytest.approx(4 * (lower_loss(1.0) - lower_loss(0.0)))
+    assert lower_loss(0.0) == pytest.approx(float(downstream.loss(batch["image"], batch["label"])))
+
+
+def test_a_negative_guide_weight_is_refused() -> None:
+    with pytest.raises(InputError, match="guide_weight"):
+        DownstreamProblem(unet(), torch.optim.SGD(unet().parameters()), DiceCELoss(), [], [], guide_weight=-1.0)
+
+
 def test_events_come_as_in_monais_trainers() -> None:
     engine = trainer(*problem(), hypergradient="unrolled", warmup_epochs=0, max_epochs=1)
     seen: list[str] = []

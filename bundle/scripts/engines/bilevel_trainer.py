@@ -39,7 +39,7 @@ class BilevelTrainer(EnhancementTrainer):
         \text{upper: } &\min_{\theta}\; L_{enh}(\theta)
             + \lambda_{task}\,\ell\bigl(S_{\omega^*}(E_\theta(y_B)), t_B\bigr) \\
         \text{lower: } &\omega^* = \arg\min_\omega\; \ell\bigl(S_\omega(E_\theta(y_A)), t_A\bigr)
-            + \ell\bigl(S_\omega(z), t_z\bigr)
+            + \lambda_z\,\ell\bigl(S_\omega(z), t_z\bigr)
 
     For ``warmup_epochs`` it is the :class:`EnhancementTrainer`. Then one iteration
 
@@ -58,8 +58,8 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: S and its data; None trains enhancement alone throughout.
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
-        task_weight: :math:`\lambda_{task}`. Defaults to 10.
-        warmup_epochs: epochs of enhancement alone. Defaults to 2.
+        task_weight: :math:`\lambda_{task}`. Defaults to 20.
+        warmup_epochs: epochs of enhancement alone. Defaults to 1.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
         neumann_terms: see :func:`scripts.engines.hypergradients.implicit`. Defaults to 5.
@@ -79,8 +79,8 @@ class BilevelTrainer(EnhancementTrainer):
         *args: Any,
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
-        task_weight: float = 10.0,
-        warmup_epochs: int = 2,
+        task_weight: float = 20.0,
+        warmup_epochs: int = 1,
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
         neumann_terms: int = 5,

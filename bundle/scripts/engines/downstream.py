@@ -25,7 +25,7 @@ class DownstreamProblem:
     r"""A downstream network S and its two halves of the labelled data.
 
     .. math::
-        \text{lower: } \min_\omega\; \ell(S_\omega(\hat x_A), t_A) + \ell(S_\omega(z), t_z),\qquad
+        \text{lower: } \min_\omega\; \ell(S_\omega(\hat x_A), t_A) + \lambda_z\,\ell(S_\omega(z), t_z),\qquad
         \text{upper: } \min_\theta\; \ell(S_{\omega^*}(\hat x_B), t_B)
 
     with enhanced images :math:`\hat x` of the halves A and B, and labelled high-quality images z where the batches of A
@@ -37,6 +37,11 @@ class DownstreamProblem:
         loss_function: from logits and labels to a scalar.
         lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
         upper_batches: batches of half B: ``image``, ``label``, ``guide``.
+        guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what is
+            not like them, and the more the enhancer has to come up to them. Defaults to 1.
+
+    Raises:
+        InputError: when ``guide_weight`` is negative.
     """
 
     def __init__(
@@ -46,12 +51,16 @@ class DownstreamProblem:
         loss_function: nn.Module,
         lower_batches: Iterable[Any],
         upper_batches: Iterable[Any],
+        guide_weight: float = 1.0,
     ) -> None:
+        if not guide_weight >= 0:
+            raise InputError(f"guide_weight weighs the labelled high-quality images: 0 or more, not {guide_weight}.")
         self.network = network
         self.optimizer = optimizer
         self.loss_function = loss_function
         self.lower_batches = lower_batches
         self.upper_batches = upper_batches
+        self.guide_weight = guide_weight
         self._streams: tuple[Iterator[Any], Iterator[Any]] = (iter(()), iter(()))
 
     def start_epoch(self, epoch: int) -> None:
@@ -103,8 +112,8 @@ class DownstreamProblem:
     ) -> torch.Tensor:
         """Return the loss of the lower problem on one batch of A, whose images have been enhanced."""
         loss = self.loss(enhanced, batch[Keys.LABEL], parameters)
-        if GUIDE_LABEL in batch:
-            loss = loss + self.loss(batch[GUIDE], batch[GUIDE_LABEL], parameters)
+        if GUIDE_LABEL in batch and self.guide_weight > 0:
+            loss = loss + self.guide_weight * self.loss(batch[GUIDE], batch[GUIDE_LABEL], parameters)
         return loss
 
     def step(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> float:

@@ -139,15 +139,16 @@ class EnhancementLoss(nn.Module):
         if weights["adversarial"] > 0:
             logits = judged["discriminator"][-1]
             terms["adversarial"] = self.adversarial(logits, target_is_real=True, for_discriminator=False)
+        if weights["consistency"] > 0 or weights["multi_encoder"] > 0:
+            judged["guidance"] = judge(network.guidance.trunk, pred)
         if weights["consistency"] > 0:
-            cue, _ = judge(network.guidance, pred)
+            cue = judge(network.guidance.mean, network.guidance.pooled(judged["guidance"]))
             terms["consistency"] = F.l1_loss(cue, enhanced.cue_mean.detach())
         if weights["wavelet"] > 0:
             terms["wavelet"] = self.wavelet(pred, image)
         if weights["multi_encoder"] > 0:
             judged["discriminator"] = judged["discriminator"][:-1]
             judged["enhancer"] = judge(network.enhancer.encoder, network.enhancer.pad(pred))
-            judged["guidance"] = judge(network.guidance.trunk, pred)
             with torch.no_grad():
                 targets = {
                     "discriminator": discriminator(image)[:-1],

@@ -79,8 +79,12 @@ class GuidanceEncoder(nn.Module):
         Returns:
             Mean and log-variance, each (B, cue_channels). The log-variance is bounded to [-10, 10].
         """
-        pooled = self.global_pool(self.trunk(image)[-1]).flatten(1)
+        pooled = self.pooled(self.trunk(image))
         return self.mean(pooled), self.log_variance(pooled).clamp(-10.0, 10.0)
+
+    def pooled(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Return what the heads see of the trunk's features: (B, channels[-1]), the coarsest averaged over space."""
+        return self.global_pool(features[-1]).flatten(1)
 
     @torch.jit.unused
     @torch.no_grad()
