@@ -75,20 +75,23 @@ $(ABLATION)/%/evaluation/evaluation.md: demo/data/datalist.json
 EXPERIMENT_JOBS ?= 2
 EXPERIMENT = $(MAKE) -j $(EXPERIMENT_JOBS) -f experiment.mk RUN=$(RUN)
 
-experiment: demo/data/datalist.json ## Compare separate and bi-level training by what a downstream network gains (hours)
-	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment
+experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and bi-level training by what a downstream network gains (hours)
+	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment COSTS=$(DEMO)/costs
 
 experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
 	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml
 
-COSTS := $(DEMO)/costs
-costs: demo/data/datalist.json ## Measure what a training step of each hypergradient costs
+costs: ## Measure what a training step of each hypergradient costs; nothing else should run meanwhile
+	rm -f demo/costs/costs.md
+	$(MAKE) demo/costs/costs.md
+
+demo/costs/costs.md: | demo/data/datalist.json
 	cd bundle && for mode in enhancement none first_order finite_difference unrolled implicit; do \
 		if [ $$mode = enhancement ]; then mode="--task none"; else mode="--hypergradient $$mode"; fi; \
 		$(RUN) -m monai.bundle run measuring --config_file "['configs/train.yaml','configs/costs.yaml']" \
-			--dataset_dir $(DEMO)/data --output_dir $(COSTS) $$mode || exit 1; \
+			--dataset_dir $(DEMO)/data --output_dir $(DEMO)/costs $$mode || exit 1; \
 	done
-	cd bundle && $(RUN) -m scripts.reports.costs --input_dir $(COSTS)
+	cd bundle && $(RUN) -m scripts.reports.costs --input_dir $(DEMO)/costs
 
 # On your own clean labelled images: a third is degraded, a third stays clean, a third is held out.
 CONTROLLED ?= $(DEMO)/controlled

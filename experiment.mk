@@ -7,6 +7,7 @@
 #   RUN      python with the bundle's packages     DATA     data set with a datalist.json
 #   OUTPUT   folder of arms and tables             ARGS     further settings of train.yaml
 #   SEEDS    of trainings                          OVERLAY  further configuration, such as configs/classification.yaml
+#   COSTS    folder of measured costs, for the table
 
 SEEDS ?= 0 1 2
 ARMS ?= separate first_order finite_difference unrolled
@@ -35,7 +36,7 @@ TRAINED := $(foreach arm,$(ARMS),$(foreach seed,$(SEEDS),$(OUTPUT)/arms/$(arm)/s
 .PHONY: tables always
 
 tables: $(SEEDS:%=$(OUTPUT)/compared/seed%/.compared)
-	$(COMPARE) --seeds "[$(call listed,$(SEEDS))]"
+	$(COMPARE) --seeds "[$(call listed,$(SEEDS))]" $(COSTS:%=--costs_dir %)
 
 # What the arms were trained with: they are trained anew where it has changed.
 $(OUTPUT)/settings.txt: always

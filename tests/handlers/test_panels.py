@@ -11,70 +11,10 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
-from monai.data import MetaTensor
 from PIL import Image
 
 from scripts.errors import InputError
-from scripts.handlers.panels import ImagePanels, compose_panel, difference_colours, display_plane
-
-RAS = np.diag([1.0, 1.0, 1.0, 1.0])
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def volume_with_mark(affine: np.ndarray, mark: tuple[int, int, int], shape: tuple[int, ...] = (5, 6, 7)) -> MetaTensor:
-    pixels = torch.zeros(1, *shape)
-    pixels[(0, *mark)] = 1
-    return MetaTensor(pixels, affine=torch.as_tensor(affine))
-
-
-def place_of_mark(plane: np.ndarray) -> tuple[int, int]:
-    row, column = np.argwhere(plane == 1)[0]
-    return int(row), int(column)
-
-
-# The mark is at the patient's right, anterior and superior end of the middle slice.
-@pytest.mark.parametrize(
-    ("slice_axis", "mark", "shape"),
-    [(2, (4, 5, 3), (6, 5)), (1, (4, 3, 6), (7, 5)), (0, (2, 5, 6), (7, 6))],
-)
-@pytest.mark.parametrize("affine", [RAS, LPS], ids=["RAS", "LPS"])
-def test_anterior_or_superior_is_up_and_right_or_anterior_is_left(
-    affine: np.ndarray, slice_axis: int, mark: tuple[int, int, int], shape: tuple[int, int]
-) -> None:
-    size = (5, 6, 7)
-    if affine is LPS:
-        mark = (size[0] - 1 - mark[0], size[1] - 1 - mark[1], mark[2])
-    if slice_axis == 1:
-        mark = (mark[0], size[1] // 2, mark[2])
-    plane, _ = display_plane(volume_with_mark(affine, mark), slice_axis)
-    assert plane.shape == shape
-    assert place_of_mark(plane) == (0, 0)
-
-
-def test_middle_slice_of_a_volume_is_shown() -> None:
-    pixels = torch.arange(5.0).expand(1, 3, 3, 5)
-    plane, _ = display_plane(pixels, slice_axis=2)
-    assert (plane == 2).all()
-
-
-@pytest.mark.parametrize("original_affine", [RAS, LPS], ids=["read by PIL", "read by ITK"])
-def test_photograph_comes_out_as_it_was_taken(original_affine: np.ndarray) -> None:
-    taken = np.arange(12).reshape(3, 4) / 11
-    image = MetaTensor(
-        torch.tensor(taken.T[None]),
-        affine=torch.as_tensor(original_affine),
-        meta={"filename_or_obj": "eye.png", "original_affine": original_affine},
-    )
-    np.testing.assert_allclose(display_plane(image)[0], taken, atol=1e-6)
-
-
-def test_colour_image_keeps_its_channels_last() -> None:
-    assert display_plane(torch.rand(3, 8, 10))[0].shape == (10, 8, 3)
-
-
-def test_spacing_follows_the_rows_and_columns() -> None:
-    volume = volume_with_mark(np.diag([1.0, 2.0, 5.0, 1.0]), (0, 0, 0))
-    assert display_plane(volume, slice_axis=0)[1] == (5.0, 2.0)
+from scripts.handlers.panels import ImagePanels, compose_panel, difference_colours
 
 
 def test_signs_of_a_difference_have_their_own_colours() -> None:

@@ -17,6 +17,7 @@ from monai.networks.nets import DenseNet121, DynUNet, UNet
 from monai.transforms import Compose, RandFlipd, RandSpatialCropd, SpatialPadd
 from torch import nn
 
+from scripts.engines import HYPERGRADIENTS
 from scripts.errors import InputError
 from scripts.handlers.metrics import image_quality
 from scripts.inferers import EnhancementInferer
@@ -167,6 +168,23 @@ def test_table_has_mean_and_spread_over_seeds(tmp_path: Path) -> None:
         "| --- | ------------- | ------------- |",
         "| raw | 0.800 ± 0.141 | 0.500 ± 0.000 |",
     ]
+
+
+def test_transfer_table_says_what_a_step_of_each_arm_takes(tmp_path: Path) -> None:
+    for mode, seconds in (("enhancement", 0.2), *((mode, 0.5) for mode in HYPERGRADIENTS)):
+        cost = {"seconds": seconds, "steps": 10, "peak_bytes": 2**30, "device": "cpu"}
+        (tmp_path / f"{mode}.json").write_text(json.dumps(cost))
+    rows = [{"protocol": "transfer", "arm": arm, "labels": "", "seed": 0, "psnr": 1.0} for arm in ("raw", "separate")]
+    ((_, table),) = report(tmp_path, costs_dir=tmp_path)._tables(rows)
+    heading, _, raw, separate = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+    assert heading[-2:] == ["Time per step", "Memory"]
+    assert raw[-2:] == ["–", "–"]
+    assert separate[-2:] == ["2.50", "1.00"]
+
+
+def test_costs_that_were_not_measured_are_missed_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lacks enhancement.json"):
+        report(tmp_path, costs_dir=tmp_path / "costs")
 
 
 def test_same_seed_gives_the_same_figures(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_json_is_the_summary(tmp_path: Path) -> None:
 
 def test_markdown_has_the_table_and_the_notes(tmp_path: Path) -> None:
     text = write_report(ROWS, tmp_path, notes=["Pictures: panels"])["md"].read_text()
-    assert "| PSNR (dB) | 17.00 ± 1.41 | 24.00 ± 2.83 | +7.00 |" in text
+    assert "| PSNR (dB) | 17.00 ± 1.41  | 24.00 ± 2.83  | +7.00  |" in text
     assert "- Pictures: panels" in text
 
 
@@ -172,8 +172,8 @@ def test_downstream_network_has_a_table_columns_and_a_section(
     assert "\nAccuracy  0.500     1.000     1.000\n" in printed
     assert "SSIM" in printed
     text = (tmp_path / "evaluation.md").read_text()
-    assert "## Downstream network (classification)\n\n| Metric | LQ input | Enhanced | Reference |" in text
-    assert "| Accuracy | 0.500 | 1.000 | 1.000 |" in text
+    assert "## Downstream network (classification)\n\n| Metric   | LQ input | Enhanced | Reference |" in text
+    assert "| Accuracy | 0.500    | 1.000    | 1.000     |" in text
     with (tmp_path / "evaluation.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert [row[f"{state}_accuracy"] for state in ("input", "enhanced", "reference")] == ["0.5", "1.0", "1.0"]
@@ -187,7 +187,7 @@ def test_downstream_network_is_judged_without_any_reference(tmp_path: Path, caps
     printed = capsys.readouterr().out
     assert "None has a reference image" in printed
     assert "\nAccuracy  0.000     1.000\n" in printed
-    assert "| Accuracy | 0.000 | 1.000 |" in (tmp_path / "evaluation.md").read_text()
+    assert "| Accuracy | 0.000    | 1.000    |" in (tmp_path / "evaluation.md").read_text()
 
 
 def test_second_evaluation_of_the_downstream_network_starts_anew(tmp_path: Path) -> None:

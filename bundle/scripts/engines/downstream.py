@@ -37,8 +37,8 @@ class DownstreamProblem:
         loss_function: from logits and labels to a scalar.
         lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
         upper_batches: batches of half B: ``image``, ``label``, ``guide``.
-        guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what is
-            not like them, and the more the enhancer has to come up to them. Defaults to 1.
+        guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what
+            is not like them, and the more the enhancer has to come up to them. Defaults to 1.
 
     Raises:
         InputError: when ``guide_weight`` is negative.

@@ -9,67 +9,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import torch
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
 from PIL import Image, ImageDraw, ImageFont
 
 from scripts.errors import InputError
 from scripts.handlers.metrics import output_cases
-
-FloatArray = npt.NDArray[np.float64]
+from scripts.pictures import (
+    BACKGROUND,
+    CAPTION_SIZE,
+    FAINT,
+    GAP,
+    FloatArray,
+    compose_grid,
+    display_plane,
+    enlarged,
+    grey_or_colour,
+)
 
 # Zero is black, as air is in the images beside it; yellow and cyan ends tell signs apart to colour-blind eyes too.
 _DIVERGING = np.array([[120, 220, 255], [25, 85, 235], [0, 0, 0], [225, 45, 20], [255, 215, 90]], dtype=np.float64)
-_BACKGROUND, _TEXT, _FAINT = (24, 24, 27), (235, 235, 235), (160, 160, 165)
-_GAP, _TITLE_SIZE, _CAPTION_SIZE = 8, 15, 12
-_PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 logger = logging.getLogger(__name__)
-
-
-def display_plane(image: torch.Tensor, slice_axis: int = 2) -> tuple[FloatArray, tuple[float, float]]:
-    """Return the plane of a case that a picture shows, turned as readers expect it.
-
-    A volume is shown by the middle slice along ``slice_axis``. The affine of a ``MetaTensor`` says where the patient's
-    sides are: anterior (in axial planes) or superior (in the others) is up, and the patient's right, or anterior in
-    sagittal planes, is on the left: the radiological convention. Plain tensors count as RAS. Photographs read with the
-    first axis to the right and the second downwards come out as they were taken.
-
-    Args:
-        image: case, (C, *spatial). Three channels are red, green and blue; of any other number the first is shown.
-        slice_axis: spatial axis (0, 1 or 2) along which a volume's slices are stacked.
-
-    Returns:
-        The plane, (rows, columns) or (rows, columns, 3), and the height and width of a pixel in mm.
-    """
-    affine = np.eye(4)
-    if isinstance(image, MetaTensor):
-        affine = np.asarray(image.affine.cpu(), dtype=np.float64)
-    codes = list(nib.orientations.aff2axcodes(affine))
-    spacing = list(np.linalg.norm(affine[:3, :3], axis=0))
-    if _is_photograph(image):
-        codes[:2] = ["L", "P"]
-    pixels = image.detach().cpu().float().numpy().astype(np.float64)
-    axes = [0, 1]
-    if pixels.ndim == 4:
-        axes = [axis for axis in range(3) if axis != slice_axis]
-        pixels = pixels.take(pixels.shape[slice_axis + 1] // 2, axis=slice_axis + 1)
-    first, second = (codes[axis] for axis in axes)
-    row_spacing, column_spacing = (spacing[axis] for axis in axes)
-    if second in ("S", "I") or (second in ("A", "P") and first in ("L", "R")):
-        pixels = pixels.swapaxes(1, 2)
-        first, second = second, first
-        row_spacing, column_spacing = column_spacing, row_spacing
-    if first in ("S", "A"):
-        pixels = pixels[:, ::-1]
-    if second in ("R", "A"):
-        pixels = pixels[:, :, ::-1]
-    plane = np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0]
-    return np.ascontiguousarray(plane), (float(row_spacing) or 1.0, float(column_spacing) or 1.0)
 
 
 def difference_colours(difference: FloatArray, limit: float) -> npt.NDArray[np.uint8]:
@@ -117,42 +79,11 @@ def compose_panel(
         raise InputError("A panel needs at least one case to show.")
     rows = [_row_cells(case, size, difference_limit) for case in cases]
     headings = [heading for heading in _HEADINGS if any(heading in row for row in rows)]
-    title_font, caption_font = ImageFont.load_default(_TITLE_SIZE), ImageFont.load_default(_CAPTION_SIZE)
-    widths = {
-        heading: max(
-            *(row[heading].width for row in rows if heading in row),
-            int(title_font.getlength(heading)),
-        )
-        for heading in headings
-    }
-    heights = [max(cell.height for cell in row.values()) for row in rows]
-    title_height = _TITLE_SIZE + 2 * _GAP if title else 0
-    caption_height = _CAPTION_SIZE + _GAP + 2
-    legend_height = _CAPTION_SIZE + 2 * _GAP
-    width = sum(widths.values()) + _GAP * (len(headings) + 1)
-    heading_height = _TITLE_SIZE + _GAP + _GAP // 2
-    height = title_height + heading_height + sum(heights) + (caption_height + _GAP) * len(rows) + legend_height
-    panel = Image.new("RGB", (width, height), _BACKGROUND)
-    draw = ImageDraw.Draw(panel)
-
-    if title:
-        draw.text((_GAP, _GAP), title, fill=_TEXT, font=title_font)
-    top, left = title_height + _GAP // 2, _GAP
-    for heading in headings:
-        draw.text((left + widths[heading] // 2, top), heading, fill=_TEXT, font=title_font, anchor="ma")
-        left += widths[heading] + _GAP
-    top += heading_height - _GAP // 2
-    for case, row, row_height in zip(cases, rows, heights, strict=True):
-        draw.text((_GAP, top + 2), str(case.get("name", "")), fill=_FAINT, font=caption_font)
-        top += caption_height
-        left = _GAP
-        for heading in headings:
-            if heading in row:
-                panel.paste(row[heading], (left + (widths[heading] - row[heading].width) // 2, top))
-            left += widths[heading] + _GAP
-        top += row_height + _GAP
-    _draw_legend(panel, (_GAP, top + _GAP // 2), difference_limit, caption_font)
-    return panel
+    grid = [
+        (str(case.get("name", "")), [row.get(heading) for heading in headings])
+        for case, row in zip(cases, rows, strict=True)
+    ]
+    return compose_grid(headings, grid, title, _legend(difference_limit))
 
 
 class ImagePanels:
@@ -263,48 +194,29 @@ def _row_cells(case: Mapping[str, Any], size: int, limit: float) -> dict[str, Im
     """Return the enlarged images of a case by heading."""
     spacing = case.get("spacing", (1.0, 1.0))
     pixels = {
-        heading: _grey_or_colour(case[key])
+        heading: grey_or_colour(case[key])
         for heading, key in zip(_HEADINGS, ("image", "pred", "guide", "reference"), strict=False)
         if key in case
     }
     for heading, key in (("Enhanced - input", "image"), ("Enhanced - reference", "reference")):
         if key in case and "pred" in case and case[key].shape == case["pred"].shape:
             pixels[heading] = difference_colours(case["pred"] - case[key], limit)
-    return {heading: _enlarged(values, size, spacing) for heading, values in pixels.items()}
+    return {heading: enlarged(values, spacing, size) for heading, values in pixels.items()}
 
 
-def _grey_or_colour(plane: FloatArray) -> npt.NDArray[np.uint8]:
-    # NaN of a network that diverged is shown as 0: the picture must not stop the training.
-    values = (np.nan_to_num(plane).clip(0, 1) * 255).round().astype(np.uint8)
-    return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=-1)
-
-
-def _enlarged(pixels: npt.NDArray[np.uint8], size: int, spacing: tuple[float, float]) -> Image.Image:
-    """Enlarge by a whole factor along the finer axis, and along the other so that the proportions are the patient's."""
-    stretch = np.asarray(spacing, dtype=np.float64) / min(spacing)
-    lengths = np.asarray(pixels.shape[:2]) * stretch
-    factor = max(1, round(size / float(lengths.max())))
-    height, width = (max(1, round(float(length) * factor)) for length in lengths)
-    return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
-
-
-def _draw_legend(panel: Image.Image, corner: tuple[int, int], limit: float, font: Any) -> None:
-    left, top = corner
-    draw = ImageDraw.Draw(panel)
-    for label, is_bar in (("difference", False), (f"-{limit:g}", False), ("", True), (f"+{limit:g}", False)):
-        if is_bar:
-            ramp = difference_colours(np.linspace(-limit, limit, 120)[None].repeat(_CAPTION_SIZE, axis=0), limit)
-            panel.paste(Image.fromarray(ramp), (left, top))
-            left += 120 + _GAP
+def _legend(limit: float) -> Image.Image:
+    """Return the scale of the colours of differences."""
+    font: Any = ImageFont.load_default(CAPTION_SIZE)
+    ramp = difference_colours(np.linspace(-limit, limit, 120)[None].repeat(CAPTION_SIZE, axis=0), limit)
+    parts: list[str | Image.Image] = ["difference", f"-{limit:g}", Image.fromarray(ramp), f"+{limit:g}"]
+    widths = [int(font.getlength(part)) if isinstance(part, str) else part.width for part in parts]
+    legend = Image.new("RGB", (sum(widths) + GAP * (len(parts) - 1), CAPTION_SIZE + 4), BACKGROUND)
+    draw = ImageDraw.Draw(legend)
+    left = 0
+    for part, width in zip(parts, widths, strict=True):
+        if isinstance(part, str):
+            draw.text((left, 0), part, fill=FAINT, font=font)
         else:
-            draw.text((left, top), label, fill=_FAINT, font=font)
-            left += int(font.getlength(label)) + _GAP
-
-
-def _is_photograph(image: torch.Tensor) -> bool:
-    """Tell an image that was read with its second axis pointing down and no affine to say so, as PIL reads."""
-    if not isinstance(image, MetaTensor):
-        return False
-    name = str(image.meta.get("filename_or_obj", "")).lower()
-    affine = np.asarray(image.meta.get("original_affine", np.eye(4)))
-    return name.endswith(_PHOTOGRAPHS) and bool(affine[1, 1] > 0)
+            legend.paste(part, (left, 0))
+        left += width + GAP
+    return legend

@@ -16,8 +16,9 @@ from typing import Any
 
 from scripts.engines import HYPERGRADIENTS
 from scripts.errors import InputError, run_command
+from scripts.reports.tables import markdown_table
 
-__all__ = ["cost_table", "load_costs"]
+__all__ = ["ENHANCEMENT", "cost_table", "load_costs", "relative_cost"]
 
 ENHANCEMENT = "enhancement"
 MODES = (ENHANCEMENT, *HYPERGRADIENTS)
@@ -53,28 +54,25 @@ def load_costs(input_dir: str | Path) -> dict[str, dict[str, Any]]:
     return costs
 
 
+def relative_cost(cost: Cost, alone: Cost) -> tuple[str, str]:
+    """Return time per step and peak memory as multiples of those of enhancement alone, to be shown; – where unknown."""
+    known = cost["peak_bytes"] and alone["peak_bytes"]
+    memory = f"{cost['peak_bytes'] / alone['peak_bytes']:.2f}" if known else "–"
+    return f"{cost['seconds'] / alone['seconds']:.2f}", memory
+
+
 def cost_table(costs: Mapping[str, Cost]) -> list[str]:
     """Return the lines of a Markdown table: time and memory of each mode, and relative to enhancement alone.
 
     Args:
         costs: by mode, with ``"seconds"`` and ``"peak_bytes"``, which may be None.
     """
-    alone = costs[ENHANCEMENT]
     rows = [_HEADING]
     for mode, cost in costs.items():
-        memory, memory_alone = cost["peak_bytes"], alone["peak_bytes"]
-        rows.append(
-            (
-                mode,
-                f"{cost['seconds']:.3f}",
-                f"{cost['seconds'] / alone['seconds']:.2f}",
-                f"{memory / 2**30:.2f}" if memory else "–",
-                f"{memory / memory_alone:.2f}" if memory and memory_alone else "–",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADING))]
-    heading, *body = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    return [f"| {' | '.join(row)} |" for row in (heading, ["-" * width for width in widths], *body)]
+        time, memory = relative_cost(cost, costs[ENHANCEMENT])
+        peak = f"{cost['peak_bytes'] / 2**30:.2f}" if cost["peak_bytes"] else "–"
+        rows.append((mode, f"{cost['seconds']:.3f}", time, peak, memory))
+    return markdown_table(rows)
 
 
 def costs(input_dir: str) -> None:

@@ -27,7 +27,7 @@ from monai.inferers import Inferer
 from monai.networks import eval_mode
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -36,21 +36,24 @@ from scripts.engines import REFERENCE
 from scripts.errors import InputError
 from scripts.handlers.checkpoint import load_model
 from scripts.handlers.metrics import image_quality
-from scripts.handlers.panels import case_name, display_plane
+from scripts.handlers.panels import case_name
 from scripts.handlers.task_metrics import accuracy, auc_by_class, class_pair, dice_by_class, one_hot_pair
 from scripts.inferers import ClassificationInferer, SegmentationInferer
+from scripts.pictures import compose_grid, display_plane, enlarged, grey_or_colour
+from scripts.reports.costs import ENHANCEMENT, load_costs, relative_cost
+from scripts.reports.tables import markdown_table
 from scripts.transforms.slices import slices_with_content, through_plane_axis
 
 __all__ = ["DownstreamReport", "LabelledDraws", "reinitialized"]
 
-ARMS = ("separate", "first_order", "finite_difference", "unrolled", "implicit")
+SEPARATE, SEPARATE_MODE = "separate", "none"
+ARMS = (SEPARATE, "first_order", "finite_difference", "unrolled", "implicit")
 RAW, CLEAN = "raw", "clean"
 TRANSFER, RETRAINED, COOPERATIVE = "transfer", "retrained", "cooperative"
 
 # Of the label classes from 1 on: Okabe and Ito's colours, which colour-blind eyes tell apart.
 _COLOURS = np.array([[86, 180, 233], [230, 159, 0], [0, 158, 115], [240, 228, 66], [213, 94, 0], [204, 121, 167]])
-_BACKGROUND, _TEXT, _FAINT = (24, 24, 27), (235, 235, 235), (160, 160, 165)
-_GAP, _FONT_SIZE = 8, 14
+_PICTURE_SIZE = 200
 
 # Which random numbers a draw is for; none must follow from another.
 _ORDER, _TRANSFORM, _BUDGET = range(3)
@@ -204,9 +207,12 @@ class DownstreamReport:
         slice_axis: spatial axis of a volume along which its slices are stacked.
         device: where the networks are.
         panel_cases: patients in a picture.
+        costs_dir: folder of what ``configs/costs.yaml`` measured, see :func:`scripts.reports.costs.load_costs`: the
+            tables then say what a training step of each arm takes, relative to one of enhancement alone. Defaults to
+            None: they do not.
 
     Raises:
-        InputError: for settings out of range.
+        InputError: for settings out of range, and for costs that were not measured for every mode.
     """
 
     def __init__(
@@ -234,6 +240,7 @@ class DownstreamReport:
         slice_axis: int = 2,
         device: torch.device | str = "cpu",
         panel_cases: int = 4,
+        costs_dir: str | Path | None = None,
     ) -> None:
         if task not in TASKS:
             raise InputError(f"Unknown task {task!r}: choose one of {', '.join(TASKS)}.")
@@ -269,6 +276,7 @@ class DownstreamReport:
         self.slice_axis = slice_axis
         self.device = torch.device(device)
         self.panel_cases = panel_cases
+        self.costs = None if costs_dir is None else load_costs(costs_dir)
 
     def run(self) -> list[Row]:
         """Do the experiment for every seed, write the files, print the tables; return the rows.
@@ -653,8 +661,18 @@ class DownstreamReport:
                 )
                 for arm in dict.fromkeys(row["arm"] for row in found)
             ]
-            tables.append((title, _aligned([("Arm", *(heading for heading, _, _ in columns)), *body])))
+            heading = ["Arm", *(name for name, _, _ in columns)]
+            if protocol == TRANSFER and self.costs is not None:
+                heading += ["Time per step", "Memory"]
+                body = [(*row, *self._relative_cost(row[0])) for row in body]
+            tables.append((title, "\n".join(markdown_table([heading, *body]))))
         return tables
+
+    def _relative_cost(self, arm: str) -> tuple[str, str]:
+        """Return what a training step of an arm takes, in multiples of one of enhancement alone."""
+        assert self.costs is not None
+        cost = self.costs.get(SEPARATE_MODE if arm == SEPARATE else arm)
+        return ("–", "–") if cost is None else relative_cost(cost, self.costs[ENHANCEMENT])
 
     def _markdown(self, rows: Sequence[Row], data: _Data) -> str:
         seeds = sorted({row["seed"] for row in rows})
@@ -671,6 +689,11 @@ class DownstreamReport:
             f"- S ({type(self.downstream).__name__}): {self.steps} steps of {self.batch_size} images, Adam at "
             f"{self.learning_rate:g} along a cosine; the same initial weights, draws and augmentation in every arm.",
         ]
+        if self.costs is not None:
+            lines.append(
+                "- Time per step and memory of the arm's own training are multiples of those of enhancement alone "
+                f"({self.costs[ENHANCEMENT]['seconds']:.3f} s per step, {self.costs[ENHANCEMENT]['device']})."
+            )
         if any(row["protocol"] == RETRAINED and row["labels"] != "all" for row in rows):
             lines.append(
                 f"- With few labels ({kind}) only S went short: the enhancement of the bi-level arms had been trained "
@@ -701,19 +724,22 @@ class DownstreamReport:
                 for image, prediction in (picture[arm][number] for arm in picture)
             ]
             _, spacing = display_plane(case.shown, self.slice_axis)
-            grid.append((case.patient, [_enlarged(_rgb(plane), spacing) for plane, _ in shown]))
+            columns = [enlarged(_overlaid(plane), spacing, _PICTURE_SIZE) for plane, _ in shown]
+            grid.append((case.patient, [*columns, *([None] if segmented else [])]))
             if segmented:
-                cells = [
-                    None if prediction is None else _enlarged(_overlaid(plane, self._plane(case, prediction)), spacing)
+                seen = [
+                    None
+                    if prediction is None
+                    else enlarged(_overlaid(plane, self._plane(case, prediction)), spacing, _PICTURE_SIZE)
                     for plane, prediction in shown
                 ]
                 truth = _overlaid(shown[-1][0], self._plane(case, case.label))
-                grid.append(("", [*cells, _enlarged(truth, spacing)]))
+                grid.append(("", [*seen, enlarged(truth, spacing, _PICTURE_SIZE)]))
         if segmented:
             headings.append("label")
         self.output_dir.mkdir(parents=True, exist_ok=True)
         title = f"Downstream experiment, seed {seed}" + (": below, S trained on clean images" if segmented else "")
-        _composed(title, headings, grid).save(self.output_dir / f"downstream_seed{seed}.png")
+        compose_grid(headings, grid, title).save(self.output_dir / f"downstream_seed{seed}.png")
 
     def _plane(self, case: _Case, image: torch.Tensor) -> npt.NDArray[np.float64]:
         """Return the plane that is shown, turned as the case's geometry says."""
@@ -742,16 +768,6 @@ def _mean_and_spread(values: Sequence[float], digits: int) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, the first row its header, that reads well as plain text too."""
-    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
-    header, *body = (
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    )
-    rule = "| " + " | ".join("-" * width for width in widths) + " |"
-    return "\n".join([header, rule, *body])
-
-
 def _write_text(path: Path, text: str) -> None:
     """Write under a name of this process and rename: nobody finds half a file, whoever else writes it too."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -760,52 +776,12 @@ def _write_text(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _rgb(plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    values = np.nan_to_num(plane).clip(0, 1) * 255
-    return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=-1)
-
-
-def _overlaid(plane: npt.NDArray[np.float64], classes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Colour the classes from 1 on over a plane."""
+def _overlaid(plane: npt.NDArray[np.float64], classes: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.uint8]:
+    """Return the colours of a plane, with those of the classes from 1 on over them."""
+    pixels = grey_or_colour(plane)
+    if classes is None:
+        return pixels
     numbers = classes.round().astype(np.int64)
     colours = _COLOURS[(numbers - 1) % len(_COLOURS)]
-    pixels = _rgb(plane)
-    return np.where(numbers[..., None] > 0, 0.5 * pixels + 0.5 * colours, pixels)
-
-
-def _enlarged(pixels: npt.NDArray[np.float64], spacing: tuple[float, float], size: int = 200) -> Image.Image:
-    """Enlarge to about ``size`` by repeating pixels, in the proportions of the patient."""
-    lengths = np.asarray(pixels.shape[:2]) * np.asarray(spacing) / min(spacing)
-    factor = max(1, round(size / float(lengths.max())))
-    height, width = (max(1, round(float(length) * factor)) for length in lengths)
-    return Image.fromarray(pixels.round().astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
-
-
-def _composed(
-    title: str, headings: Sequence[str], grid: Sequence[tuple[str, Sequence[Image.Image | None]]]
-) -> Image.Image:
-    """Return a picture of the rows of ``grid``, each with a caption, under the headings of its columns."""
-    font: Any = ImageFont.load_default(_FONT_SIZE)
-    widths = [int(font.getlength(heading)) for heading in headings]
-    for _, cells in grid:
-        for column, cell in enumerate(cells):
-            widths[column] = max(widths[column], cell.width if cell else 0)
-    line = _FONT_SIZE + _GAP
-    heights = [max(cell.height for cell in cells if cell is not None) for _, cells in grid]
-    captions = [line if caption else 0 for caption, _ in grid]
-    size = (sum(widths) + _GAP * (len(widths) + 1), _GAP + 2 * line + sum(heights) + sum(captions) + _GAP * len(grid))
-    panel = Image.new("RGB", size, _BACKGROUND)
-    draw = ImageDraw.Draw(panel)
-    draw.text((_GAP, _GAP), title, fill=_TEXT, font=font)
-    lefts = [_GAP + sum(widths[:column]) + _GAP * column for column in range(len(widths))]
-    for heading, left, width in zip(headings, lefts, widths, strict=True):
-        draw.text((left + width // 2, _GAP + line), heading, fill=_TEXT, font=font, anchor="ma")
-    top = _GAP + 2 * line
-    for (caption, cells), height, caption_height in zip(grid, heights, captions, strict=True):
-        draw.text((_GAP, top), caption, fill=_FAINT, font=font)
-        top += caption_height
-        for cell, left, width in zip(cells, lefts, widths, strict=False):
-            if cell is not None:
-                panel.paste(cell, (left + (width - cell.width) // 2, top))
-        top += height + _GAP
-    return panel
+    blended: npt.NDArray[np.uint8] = (0.5 * pixels + 0.5 * colours).round().astype(np.uint8)
+    return np.where(numbers[..., None] > 0, blended, pixels)

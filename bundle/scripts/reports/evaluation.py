@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 
 from scripts.handlers.metrics import QUALITY_METRICS, image_quality, output_cases
 from scripts.handlers.panels import case_name, source_file
+from scripts.reports.tables import markdown_table
 from scripts.reports.task import TaskScores, count_patients, is_finite, spread
 
 _TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
@@ -260,13 +261,13 @@ def _remarks(summary: Mapping[str, Any]) -> list[str]:
 def _markdown(summary: Mapping[str, Any], notes: Sequence[str], task: TaskScores | None) -> str:
     lines = ["# Evaluation", ""]
     if "metrics" in summary:
-        lines += [*_markdown_table(_table_cells(summary)), "", *(f"- {remark}" for remark in _remarks(summary))]
+        lines += [*markdown_table(_table_cells(summary)), "", *(f"- {remark}" for remark in _remarks(summary))]
     else:
         lines.append(_no_reference(summary["patients"]))
     if task is not None:
         scores = summary["task"]
         lines += ["", f"## Downstream network ({task.task})", ""]
-        lines += [*_markdown_table(task.table(scores)), ""] if scores["metrics"] else []
+        lines += [*markdown_table(task.table(scores)), ""] if scores["metrics"] else []
         lines += [f"- {remark}" for remark in task.remarks(scores)]
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
@@ -278,8 +279,3 @@ def _text_table(cells: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]]
-
-
-def _markdown_table(cells: Sequence[Sequence[str]]) -> list[str]:
-    header, *body = cells
-    return ["| " + " | ".join(row) + " |" for row in (header, ("---",) * len(header), *body)]

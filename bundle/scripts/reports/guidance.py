@@ -14,9 +14,11 @@ import torch
 from monai.inferers import Inferer
 
 from scripts.errors import InputError
-from scripts.handlers.panels import compose_panel, display_plane
+from scripts.handlers.panels import compose_panel
 from scripts.handlers.prototype import collect_cues
 from scripts.networks import HQGNet
+from scripts.pictures import display_plane
+from scripts.reports.tables import markdown_table
 
 __all__ = ["GuidanceReport", "rank_correlation", "tissue_means"]
 
@@ -201,11 +203,12 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _table(
     summary: Mapping[str, Mapping[str, float]], means: Mapping[str, Sequence[float]], classes: Sequence[int]
 ) -> str:
-    lines = ["guides of style | distance to own style | to nearest other | nearer to own | rank correlation of styles"]
-    for style, row in summary.items():
-        lines.append(
-            f"{style:15s} | {row['own']:21.3f} | {row['other']:16.3f} | {row['follows']:13.0%} | {row['structure']:.3f}"
-        )
+    heading = ("guides of style", "to own style", "to nearest other", "nearer to own", "rank correlation of styles")
+    body = [
+        (style, f"{row['own']:.3f}", f"{row['other']:.3f}", f"{row['follows']:.0%}", f"{row['structure']:.3f}")
+        for style, row in summary.items()
+    ]
+    lines = [*markdown_table([heading, *body]), ""]
     lines.append(
         "tissue means, results (guides): "
         + "; ".join(
