@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.handlers import ModelSaver, PauseAfter, TrainingCheckpoint, load_model
+from scripts.handlers import ModelSaver, TrainingCheckpoint, load_model
 
 
 def evaluate(saver: ModelSaver, **metrics: float) -> None:
@@ -145,14 +145,3 @@ def test_networks_beside_are_saved_when_the_network_is(tmp_path: Path) -> None:
 
 def test_what_a_training_does_not_have_is_not_saved(tmp_path: Path) -> None:
     assert set(TrainingCheckpoint(tmp_path / "c.pt", {"network": network(1.0), "further": None}).objects) == {"network"}
-
-
-def test_training_pauses_after_the_epoch() -> None:
-    engine = Engine(lambda engine, batch: None)
-    PauseAfter(2).attach(engine)
-    assert engine.run([0], max_epochs=5).epoch == 2
-
-
-def test_a_pause_before_the_first_epoch_is_refused() -> None:
-    with pytest.raises(InputError, match="1 or more, not 0"):
-        PauseAfter(0)

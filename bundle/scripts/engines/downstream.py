@@ -69,7 +69,7 @@ class DownstreamProblem:
             set_epoch = getattr(getattr(batches, "sampler", None), "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
-        self._streams = iter(self.lower_batches), iter(self.upper_batches)
+        self._streams = _when_asked(self.lower_batches), _when_asked(self.upper_batches)
 
     def next_lower(self) -> dict[str, torch.Tensor]:
         """Return the next batch of half A."""
@@ -150,6 +150,11 @@ class DownstreamProblem:
                 f'The hypergradient "{hypergradient}" evaluates the downstream network at other weights, and {kind} '
                 f'("{name}") gives another result each time: build the network with {mend}, or use "first_order".'
             )
+
+
+def _when_asked(batches: Iterable[Any]) -> Iterator[Any]:
+    """Start on the batches with the first one: separate training never reads half B, which would be loaded in vain."""
+    yield from batches
 
 
 def check_downstream(

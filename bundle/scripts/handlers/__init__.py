@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from scripts.handlers.averaging import NamedEMAHandler
-from scripts.handlers.checkpoint import ModelSaver, PauseAfter, TrainingCheckpoint, load_model
+from scripts.handlers.checkpoint import ModelSaver, TrainingCheckpoint, load_model
 from scripts.handlers.cost import StepCost
 from scripts.handlers.losses import LossLog
 from scripts.handlers.metrics import ImageQuality, SlicewiseMetric, image_quality
 from scripts.handlers.panels import ImagePanels, compose_panel
 from scripts.handlers.prototype import PrototypeUpdate, collect_cues
+from scripts.handlers.stopping import EarlyStop, PauseAfter
 from scripts.handlers.task_metrics import (
     Hausdorff95,
     SurfaceDice,
@@ -23,6 +24,7 @@ from scripts.handlers.task_metrics import (
 from scripts.handlers.tracking import RunTracker
 
 __all__ = [
+    "EarlyStop",
     "Hausdorff95",
     "ImagePanels",
     "ImageQuality",

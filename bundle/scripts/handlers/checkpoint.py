@@ -16,7 +16,7 @@ from torch import nn
 
 from scripts.errors import InputError
 
-__all__ = ["ModelSaver", "PauseAfter", "TrainingCheckpoint", "load_model"]
+__all__ = ["ModelSaver", "TrainingCheckpoint", "load_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -140,29 +140,6 @@ class TrainingCheckpoint:
             _load_state(item, state[key], f"{key} in {name}")
         engine.load_state_dict({**trained, "max_epochs": engine.state.max_epochs})
         logger.info("going on from %s after epoch %d", self.path, epochs)
-
-
-class PauseAfter:
-    """Ignite handler for the trainer: stop at the end of an epoch, to be resumed later.
-
-    Args:
-        epoch: number of the epoch, from 1.
-    """
-
-    def __init__(self, epoch: int) -> None:
-        if epoch < 1:
-            raise InputError(f"pause_after is the number of an epoch, 1 or more, not {epoch}.")
-        self.epoch = epoch
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer; put it before the checkpoint's handler, which then saves this epoch."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Stop, when the epoch is reached."""
-        if engine.state.epoch >= self.epoch:
-            logger.info("stopping after epoch %d of %d, to be resumed", engine.state.epoch, engine.state.max_epochs)
-            engine.terminate()
 
 
 def _read(path: Path) -> dict[str, Any]:

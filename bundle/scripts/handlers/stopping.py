@@ -1,0 +1,67 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""When training ends before its last epoch: to be resumed later, or because nothing gets better."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.handlers import EarlyStopHandler
+
+from scripts.errors import InputError
+
+__all__ = ["EarlyStop", "PauseAfter"]
+
+logger = logging.getLogger(__name__)
+
+
+class PauseAfter:
+    """Ignite handler for the trainer: stop at the end of an epoch, to be resumed later.
+
+    Args:
+        epoch: number of the epoch, from 1.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        if epoch < 1:
+            raise InputError(f"pause_after is the number of an epoch, 1 or more, not {epoch}.")
+        self.epoch = epoch
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer; put it before the checkpoint's handler, which then saves this epoch."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Stop, when the epoch is reached."""
+        if engine.state.epoch >= self.epoch:
+            logger.info("stopping after epoch %d of %d, to be resumed", engine.state.epoch, engine.state.max_epochs)
+            engine.terminate()
+
+
+class EarlyStop(EarlyStopHandler):
+    """MONAI's handler for the evaluator, which leaves the first epochs of training out.
+
+    While enhancement warms up alone the downstream network learns nothing, and its score cannot get better.
+
+    Args:
+        patience: number of evaluations without a better score after which training stops.
+        after_epoch: evaluations up to this epoch of the trainer do not count. Defaults to 0: all count.
+        kwargs: further arguments of MONAI's ``EarlyStopHandler``.
+    """
+
+    def __init__(self, patience: int, after_epoch: int = 0, **kwargs: Any) -> None:
+        super().__init__(patience=patience, **kwargs)
+        self.after_epoch = after_epoch
+        self.trainer: Engine | None = kwargs.get("trainer")
+
+    def set_trainer(self, trainer: Engine) -> None:
+        """Set the trainer that is to be stopped."""
+        super().set_trainer(trainer)
+        self.trainer = trainer
+
+    def __call__(self, engine: Engine) -> None:
+        """Count an evaluation."""
+        if self.trainer is None or self.trainer.state.epoch > self.after_epoch:
+            super().__call__(engine)
