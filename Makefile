@@ -96,7 +96,7 @@ demo/costs/costs.md: | demo/data/datalist.json
 # On your own clean labelled images: a third is degraded, a third stays clean, a third is held out.
 CONTROLLED ?= $(DEMO)/controlled
 experiment-controlled: $(CONTROLLED)/data/datalist.json ## The same on your own clean labelled images: IMAGES=dir LABELS=dir
-	$(EXPERIMENT) DATA=$(CONTROLLED)/data OUTPUT=$(CONTROLLED) ARGS='$(ARGS)'
+	$(EXPERIMENT) DATA=$(CONTROLLED)/data OUTPUT=$(CONTROLLED)
 
 $(CONTROLLED)/data/datalist.json: | $(VENV)/.installed-demo
 	@test -n "$(IMAGES)" -a -n "$(LABELS)" || { echo "Say where they are: IMAGES=/path LABELS=/path" >&2; exit 1; }
