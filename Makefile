@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled costs test test-slow test-all lint format types clean clean-demo
+.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled costs test test-slow test-all lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -53,7 +53,7 @@ types: $(VENV)/.installed-dev ## Check the types
 # The parts of enhancement alone, switched off one at a time; docs/results.md has the table.
 ABLATION := $(DEMO)/ablation
 ABLATION_ARGS := --task none --epochs 6 --steps_per_epoch 50 --batch_size 4 --learning_rate 4e-4 --val_interval 3 \
-	--mlflow False
+	--guidance_learning_rate 4e-4 --max_grad_norm '$$None' --loss_weights\#wavelet 3 --mlflow False
 full :=
 without-guidance := --guided False --loss_weights\#consistency 0 --loss_weights\#kl 0 --identity_gamma "[1,1]"
 without-wavelet := --loss_weights\#wavelet 0
@@ -85,7 +85,7 @@ costs: ## Measure what a training step of each hypergradient costs; nothing else
 	rm -f demo/costs/costs.md
 	$(MAKE) demo/costs/costs.md
 
-demo/costs/costs.md: | demo/data/datalist.json
+demo/costs/costs.md: bundle/configs/train.yaml bundle/configs/costs.yaml | demo/data/datalist.json
 	cd bundle && for mode in enhancement none first_order finite_difference unrolled implicit; do \
 		if [ $$mode = enhancement ]; then mode="--task none"; else mode="--hypergradient $$mode"; fi; \
 		$(RUN) -m monai.bundle run measuring --config_file "['configs/train.yaml','configs/costs.yaml']" \
@@ -95,10 +95,17 @@ demo/costs/costs.md: | demo/data/datalist.json
 
 # On your own clean labelled images: a third is degraded, a third stays clean, a third is held out.
 CONTROLLED ?= $(DEMO)/controlled
+override CONTROLLED := $(abspath $(CONTROLLED))
 experiment-controlled: $(CONTROLLED)/data/datalist.json ## The same on your own clean labelled images: IMAGES=dir LABELS=dir
 	$(EXPERIMENT) DATA=$(CONTROLLED)/data OUTPUT=$(CONTROLLED)
 
-$(CONTROLLED)/data/datalist.json: | $(VENV)/.installed-demo
+# What it was made of: it is made anew where that has changed.
+$(CONTROLLED)/source.txt: always
+	@mkdir -p $(@D)
+	@echo '$(abspath $(IMAGES)) $(abspath $(LABELS)) $(DEGRADATION)' > $@.now
+	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
+
+$(CONTROLLED)/data/datalist.json: $(if $(IMAGES),$(CONTROLLED)/source.txt) | $(VENV)/.installed-demo
 	@test -n "$(IMAGES)" -a -n "$(LABELS)" || { echo "Say where they are: IMAGES=/path LABELS=/path" >&2; exit 1; }
 	cd bundle && $(RUN) -m scripts.data.controlled --image_dir $(abspath $(IMAGES)) --label_dir $(abspath $(LABELS)) \
 		--output_dir $(CONTROLLED)/data $(DEGRADATION)

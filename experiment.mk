@@ -38,10 +38,12 @@ TRAINED := $(foreach arm,$(ARMS),$(foreach seed,$(SEEDS),$(OUTPUT)/arms/$(arm)/s
 tables: $(SEEDS:%=$(OUTPUT)/compared/seed%/.compared)
 	$(COMPARE) --seeds "[$(call listed,$(SEEDS))]" $(COSTS:%=--costs_dir %)
 
-# What the arms were trained with: they are trained anew where it has changed.
+# What the arms were trained with, and on: they are trained anew where it has changed.
 $(OUTPUT)/settings.txt: always
 	@mkdir -p $(@D)
-	@echo '$(OVERLAY) --warmup_epochs $(WARMUP) $(ARGS)' | cmp -s - $@ || echo '$(OVERLAY) --warmup_epochs $(WARMUP) $(ARGS)' > $@
+	@{ echo '$(OVERLAY) --warmup_epochs $(WARMUP) $(ARGS)'; \
+		cat bundle/configs/train.yaml $(OVERLAY:%=bundle/%) $(DATA)/datalist.json | cksum; } > $@.now
+	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
 
 $(OUTPUT)/compared/seed%/.compared: $(TRAINED)
 	@mkdir -p $(@D)
@@ -59,6 +61,7 @@ $(OUTPUT)/arms/$(1)/seed%/.trained: $(OUTPUT)/warmup/seed%/.trained
 	cp $(OUTPUT)/warmup/seed$$*/checkpoint.pt $$(@D)
 	$$(TRAIN) --seed $$* --hypergradient $(call hypergradient_of,$(1)) --resume True \
 		--output_dir $$(@D) --model_dir $$(@D) $$(LOGGED)
+	@test -f $$(@D)/model.pt || { echo "$$(@D): the training left no model.pt, see log.txt" >&2; false; }
 	touch $$@
 endef
 $(foreach arm,$(ARMS),$(eval $(call ARM,$(arm))))

@@ -142,6 +142,21 @@ def test_both_sides_are_tracked(run: Run, tmp_path: Path) -> None:
     assert logged <= set(trained.data.metrics)
 
 
+def test_the_downstream_experiment_compares_trained_arms(
+    run: Run, tmp_path: Path, labelled_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lq = pictures(labelled_dir, "lq", [str(labelled_dir / "labels" / "lq" / f"patient{i}.png") for i in range(6)])
+    hq = pictures(labelled_dir, "hq", [str(labelled_dir / "labels" / "hq" / f"other{i}.png") for i in range(4)])
+    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+    for arm, mode in (("separate", "none"), ("first_order", "first_order")):
+        run(model_dir=str(tmp_path / "arms" / arm / "seed0"), hypergradient=mode)
+    settings = {"arms_dir": str(tmp_path / "arms"), "seeds": [0], "label_budgets": [None, 2], "downstream_steps": 2}
+    run("downstream", ("downstream.yaml",), **settings)
+    printed = capsys.readouterr().out
+    for line in ("| raw ", "| separate ", "| first_order ", "Transfer", "Retrained", "Cooperative"):
+        assert line in printed
+
+
 def test_a_dynunet_is_an_overlay(run: Run) -> None:
     run(overlays=("dynunet.yaml",), downstream_channels=[4, 6, 8], hypergradient="unrolled")
 
@@ -172,6 +187,11 @@ def test_classification_is_an_overlay(
         ({"hypergradient": "exact"}, 'Unknown hypergradient "exact"'),
         ({"inner_steps": 0}, "inner_steps"),
         ({"guide_weight": -1}, "guide_weight"),
+        ({"finite_difference_epsilon": 0}, "finite_difference_epsilon"),
+        ({"neumann_terms": -1}, "neumann_terms"),
+        ({"neumann_step_size": 0}, "neumann_step_size"),
+        ({"damping": -0.1}, "damping"),
+        ({"early_stop_patience": 0}, "early_stop_patience"),
         ({"num_classes": 1}, "2 classes or more"),
         ({"task": "detection"}, "task must be segmentation, classification or none"),
         ({"task": "classification"}, "Add configs/classification.yaml"),

@@ -111,6 +111,15 @@ def test_training_stops_early_when_nothing_improves(run: Run) -> None:
     assert workflow.trainer.state.epoch == 3
 
 
+def test_the_guidance_encoder_learns_at_its_own_rate(run: Run) -> None:
+    parser = run(guidance_learning_rate=1e-5).parser
+    network, optimizer = parser.get_parsed_content("network"), parser.get_parsed_content("optimizer")
+    enhancer, guidance = (group["params"] for group in optimizer.param_groups)
+    assert {id(weight) for weight in enhancer + guidance} == {id(weight) for weight in network.parameters()}
+    assert {id(weight) for weight in guidance} == {id(weight) for weight in network.guidance.parameters()}
+    assert [group["initial_lr"] for group in optimizer.param_groups] == [1e-3, 1e-5]
+
+
 def test_datasets_without_references_or_held_out_patients_train(run: Run, dataset_dir: Path, tmp_path: Path) -> None:
     for file in sorted((dataset_dir / "lq").iterdir())[2:]:
         file.unlink()

@@ -14,8 +14,9 @@ from scripts.errors import InputError
 from scripts.handlers import ModelSaver, TrainingCheckpoint, load_model
 
 
-def evaluate(saver: ModelSaver, **metrics: float) -> None:
+def evaluate(saver: ModelSaver, epoch: int = 1, **metrics: float) -> None:
     engine = Engine(lambda engine, batch: None)
+    engine.state.epoch = epoch
     engine.state.metrics = dict(metrics)
     saver(engine)
 
@@ -52,6 +53,24 @@ def test_newest_model_stays_where_there_is_no_telling(
     for value in (1.0, 2.0):
         set_value(module, value)
         evaluate(saver, **metrics)
+    assert saved_value(tmp_path / "model.pt") == 2.0
+
+
+def test_a_metric_that_is_no_number_any_more_replaces_nothing(tmp_path: Path) -> None:
+    module = network(1.0)
+    saver = ModelSaver(module, tmp_path / "model.pt", metric="auc")
+    evaluate(saver, auc=0.9)
+    set_value(module, 2.0)
+    evaluate(saver, auc=float("nan"))
+    assert saved_value(tmp_path / "model.pt") == 1.0
+
+
+def test_an_epoch_that_does_not_count_sets_no_mark(tmp_path: Path) -> None:
+    module = network(1.0)
+    saver = ModelSaver(module, tmp_path / "model.pt", metric="auc", after_epoch=1)
+    for epoch, value, auc in ((1, 1.0, 0.9), (2, 2.0, 0.6), (3, 3.0, 0.5)):
+        set_value(module, value)
+        evaluate(saver, epoch=epoch, auc=auc)
     assert saved_value(tmp_path / "model.pt") == 2.0
 
 

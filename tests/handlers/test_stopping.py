@@ -34,6 +34,19 @@ def test_evaluations_without_a_better_score_stop_training_once_they_count(after_
     assert epochs_until_stopped(EarlyStop(2, after_epoch, score_function=lambda engine: 0.5)) == stopped
 
 
+def test_resumed_training_remembers_how_long_nothing_got_better() -> None:
+    first, resumed = (EarlyStop(2, score_function=lambda engine: 0.5) for _ in range(2))
+    trainer = Engine(lambda engine, batch: None)
+    trainer.state.epoch = 1
+    for stop in (first, resumed):
+        stop.set_trainer(trainer)
+    for _ in range(2):
+        first(Engine(lambda engine, batch: None))
+    resumed.load_state_dict(first.state_dict())
+    assert resumed.state_dict()["counter"] == 1
+    assert resumed.state_dict()["best_score"] == 0.5
+
+
 def test_a_score_that_gets_better_goes_on() -> None:
     score = iter(range(20))
     assert epochs_until_stopped(EarlyStop(2, score_function=lambda engine: next(score))) == 10

@@ -7,6 +7,7 @@ from scripts.engines.downstream import DownstreamProblem, check_downstream
 from scripts.engines.enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
 from scripts.engines.evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
 from scripts.engines.hypergradients import HYPERGRADIENTS
+from scripts.engines.schedules import cosine_decay
 
 __all__ = [
     "HYPERGRADIENTS",
@@ -20,5 +21,6 @@ __all__ = [
     "EnhancementEvaluator",
     "EnhancementTrainer",
     "check_downstream",
+    "cosine_decay",
     "r1_penalty",
 ]

@@ -96,9 +96,20 @@ class BilevelTrainer(EnhancementTrainer):
             raise InputError(
                 f"inner_steps counts the downstream network's steps and must be 1 or more, not {inner_steps}."
             )
-        for name, value in (("task_weight", task_weight), ("warmup_epochs", warmup_epochs)):
-            if value < 0:
+        for name, value in (
+            ("task_weight", task_weight),
+            ("warmup_epochs", warmup_epochs),
+            ("neumann_terms", neumann_terms),
+            ("damping", damping),
+        ):
+            if not value >= 0:
                 raise InputError(f"{name} must be 0 or more, not {value}.")
+        for name, value in (
+            ("finite_difference_epsilon", finite_difference_epsilon),
+            ("neumann_step_size", neumann_step_size),
+        ):
+            if not value > 0:
+                raise InputError(f"{name} must be more than 0, not {value}.")
         self.downstream = downstream
         self.hypergradient = hypergradient
         self.task_weight = task_weight

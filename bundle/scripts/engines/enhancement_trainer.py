@@ -238,7 +238,7 @@ class EnhancementTrainer(Trainer):
             if not torch.isfinite(term):
                 raise InputError(
                     f'The loss term "{name}" became {float(term.detach())} in iteration {self.state.iteration}: '
-                    "lower the learning rate, or set max_grad_norm."
+                    "lower the learning rate or max_grad_norm."
                 )
         scaler.scale(torch.stack(list(terms.values())).sum()).backward()
         if self.max_grad_norm is not None:

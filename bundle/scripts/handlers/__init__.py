@@ -11,6 +11,7 @@ from scripts.handlers.losses import LossLog
 from scripts.handlers.metrics import ImageQuality, SlicewiseMetric, image_quality
 from scripts.handlers.panels import ImagePanels, compose_panel
 from scripts.handlers.prototype import PrototypeUpdate, collect_cues
+from scripts.handlers.schedule import LrScheduleAfter
 from scripts.handlers.stopping import EarlyStop, PauseAfter
 from scripts.handlers.task_metrics import (
     Hausdorff95,
@@ -29,6 +30,7 @@ __all__ = [
     "ImagePanels",
     "ImageQuality",
     "LossLog",
+    "LrScheduleAfter",
     "ModelSaver",
     "NamedEMAHandler",
     "PauseAfter",

@@ -47,6 +47,8 @@ class ModelSaver:
         metric: name of the metric in ``engine.state.metrics``, the greater the better. The newest network is kept when
             it is None, or not a number because no image has a reference.
         beside: further networks by the file that each is saved to, whenever the network is. Defaults to none.
+        after_epoch: up to this epoch the newest network is kept, and its metric is no mark to beat: that of a
+            downstream network which has not learnt yet may be high by chance. Defaults to 0: every epoch counts.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class ModelSaver:
         path: str | Path,
         metric: str | None = None,
         beside: Mapping[str, nn.Module] | None = None,
+        after_epoch: int = 0,
     ) -> None:
         self.network = network
         self.path = Path(path)
         self.metric = metric
         self.beside = {Path(file): further for file, further in (beside or {}).items()}
+        self.after_epoch = after_epoch
         self.best = -math.inf
 
     def attach(self, engine: Engine) -> None:
@@ -68,8 +72,10 @@ class ModelSaver:
 
     def __call__(self, engine: Engine) -> None:
         """Save the network if it is the best so far, or if there is no telling."""
-        value = math.nan if self.metric is None else float(engine.state.metrics.get(self.metric, math.nan))
-        if value <= self.best:
+        counts = self.metric is not None and engine.state.epoch > self.after_epoch
+        value = float(engine.state.metrics.get(self.metric, math.nan)) if counts else math.nan
+        # A metric that was a number before and is none now says nothing good of the network.
+        if value <= self.best or (math.isnan(value) and self.best > -math.inf):
             return
         if not math.isnan(value):
             self.best = value
@@ -94,7 +100,7 @@ class TrainingCheckpoint:
     Args:
         path: the file to write, renewed each time.
         objects: what to save, by name; each with ``state_dict`` and ``load_state_dict``. None stands for what this
-            training does not have. The trainer is added itself.
+            training does not have. The trainer, and the scalers of its gradients, are added themselves.
         interval: epochs between two saves; the last epoch is always saved. Defaults to 1.
     """
 
@@ -114,7 +120,8 @@ class TrainingCheckpoint:
         epoch, last = engine.state.epoch, engine.state.max_epochs
         if epoch % self.interval == 0 or epoch == last or engine.should_terminate:
             states = {name: item.state_dict() for name, item in self.objects.items()}
-            _write({**states, "trainer": dict(engine.state_dict())}, self.path)
+            scalers = {name: scaler.state_dict() for name, scaler in getattr(engine, "scalers", {}).items()}
+            _write({**states, "scalers": scalers, "trainer": dict(engine.state_dict())}, self.path)
 
     def resume(self, engine: Engine) -> None:
         """Restore the objects and the trainer, before the trainer runs.
@@ -138,6 +145,9 @@ class TrainingCheckpoint:
             raise InputError(f"{name} has been trained for {epochs} epochs already: ask for more epochs to go on.")
         for key, item in self.objects.items():
             _load_state(item, state[key], f"{key} in {name}")
+        for key, scaler in getattr(engine, "scalers", {}).items():
+            if state.get("scalers", {}).get(key):  # empty without mixed precision on CUDA
+                scaler.load_state_dict(state["scalers"][key])
         engine.load_state_dict({**trained, "max_epochs": engine.state.max_epochs})
         logger.info("going on from %s after epoch %d", self.path, epochs)
 

@@ -61,6 +61,15 @@ class EarlyStop(EarlyStopHandler):
         super().set_trainer(trainer)
         self.trainer = trainer
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs to know: how long nothing got better, and the best score."""
+        return dict(self._handler.state_dict()) if self._handler is not None else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned; the trainer must be set."""
+        assert self._handler is not None
+        self._handler.load_state_dict(state)
+
     def __call__(self, engine: Engine) -> None:
         """Count an evaluation."""
         if self.trainer is None or self.trainer.state.epoch > self.after_epoch:

@@ -125,7 +125,7 @@ def reinitialized(network: nn.Module, seed: int) -> nn.Module:
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     # On the CPU, whose random numbers are the same on every machine.
     fresh = copy.deepcopy(network).cpu()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         for module in fresh.modules():
             reset = getattr(module, "reset_parameters", None)

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from scripts.engines import cosine_decay
+from scripts.handlers import LrScheduleAfter
+
+
+def rates(scheduler: torch.optim.lr_scheduler.LRScheduler, epochs: int) -> list[float]:
+    seen = []
+    for _ in range(epochs):
+        seen.append(scheduler.optimizer.param_groups[0]["lr"])
+        scheduler.optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def optimizer(*rates_of_groups: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates_of_groups])
+
+
+def test_it_is_pytorchs_cosine_for_one_group() -> None:
+    theirs = rates(CosineAnnealingLR(optimizer(0.3), T_max=7, eta_min=0.03), 7)
+    assert rates(cosine_decay(optimizer(0.3), 7), 7) == pytest.approx(theirs)
+
+
+def test_a_schedule_that_begins_late_goes_on_where_the_others_are() -> None:
+    assert rates(cosine_decay(optimizer(0.3), 7, first_epoch=2), 5) == pytest.approx(
+        rates(cosine_decay(optimizer(0.3), 7), 7)[2:]
+    )
+
+
+def test_a_handler_that_waits_takes_no_step_in_the_first_epochs() -> None:
+    scheduler = cosine_decay(optimizer(0.3), 4)
+    seen: list[float] = []
+
+    def train(engine: Engine, batch: int) -> None:
+        seen.append(scheduler.optimizer.param_groups[0]["lr"])
+        scheduler.optimizer.step()
+
+    trainer = Engine(train)
+    LrScheduleAfter(scheduler, after_epoch=2, print_lr=False).attach(trainer)
+    trainer.run([0], max_epochs=4)
+    assert seen[:3] == [0.3] * 3
+    assert seen[3] < 0.3
+
+
+def test_a_constant_group_keeps_its_rate() -> None:
+    both = optimizer(0.3, 0.02)
+    rates(cosine_decay(both, 5, constant_groups=[1]), 5)
+    assert [group["lr"] for group in both.param_groups] == pytest.approx([0.03, 0.02])
