@@ -72,8 +72,9 @@ class ModelSaver:
 
     def __call__(self, engine: Engine) -> None:
         """Save the network if it is the best so far, or if there is no telling."""
-        counts = self.metric is not None and engine.state.epoch > self.after_epoch
-        value = float(engine.state.metrics.get(self.metric, math.nan)) if counts else math.nan
+        value = math.nan
+        if self.metric is not None and engine.state.epoch > self.after_epoch:
+            value = float(engine.state.metrics.get(self.metric, math.nan))
         # A metric that was a number before and is none now says nothing good of the network.
         if value <= self.best or (math.isnan(value) and self.best > -math.inf):
             return

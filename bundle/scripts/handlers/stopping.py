@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 from ignite.engine import Engine, Events
+from ignite.handlers import EarlyStopping
 from monai.handlers import EarlyStopHandler
 
 from scripts.errors import InputError
@@ -63,12 +64,18 @@ class EarlyStop(EarlyStopHandler):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs to know: how long nothing got better, and the best score."""
-        return dict(self._handler.state_dict()) if self._handler is not None else {}
+        return dict(self._of_trainer().state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; the trainer must be set."""
-        assert self._handler is not None
-        self._handler.load_state_dict(state)
+        self._of_trainer().load_state_dict(state)
+
+    def _of_trainer(self) -> EarlyStopping:
+        """Return ignite's handler, which is there once the trainer is set."""
+        handler: EarlyStopping | None = self._handler
+        if handler is None:
+            raise ValueError("set_trainer first: early stopping has no trainer to stop")
+        return handler
 
     def __call__(self, engine: Engine) -> None:
         """Count an evaluation."""
