@@ -88,6 +88,7 @@ def costs(input_dir: str) -> None:
     table = cost_table(found)
     notes = [
         f"- Time: median of {' to '.join(str(number) for number in sorted({steps[0], steps[-1]}))} steps, {device}.",
+        "- The images of the downstream network are loaded within a step, those of enhancement before it.",
         f"- Peak memory: {_MEMORY.get(device, _MEMORY_OF_PROCESS)}.",
     ]
     text = "\n".join(["# Cost of a training step", "", *table, "", *notes])
