@@ -98,7 +98,9 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
     assert experiment is not None
     evaluated, trained = client.search_runs([experiment.experiment_id])
     assert {trained.info.status, evaluated.info.status} == {"FINISHED"}
-    assert {"loss/wavelet", "loss/total", "validation/ssim", "learning_rate/network"} <= set(trained.data.metrics)
+    assert {"loss/wavelet", "loss/total", "validation/ssim", "learning_rate/network_guidance"} <= set(
+        trained.data.metrics
+    )
     assert trained.data.params["batch_size"] == "2"
     files = {file.path for file in client.list_artifacts(trained.info.run_id)}
     assert {"model.pt", "checkpoint.pt", "configuration.yaml", "panels"} <= files

@@ -49,7 +49,8 @@ class RunTracker(MLFlowHandler):
 
     - each term of ``engine.state.output["losses"]`` as ``loss/{term}``, the mean over ``loss_interval`` iterations,
       with the iteration as step;
-    - the rates of ``optimizers`` as ``learning_rate/{name}``, beside the losses;
+    - the rates of ``optimizers`` as ``learning_rate/{name}``, beside the losses; of several parameter groups each with
+      its ``"name"``, or number, behind;
     - the owner's ``engine.state.metrics`` as they are called and those of another engine as ``validation/{name}``, with
       the epoch as step, NaN (no reference) left out;
     - ``parameters``, ``max_epochs`` and ``epoch_length``, and the ``configuration``, at the start;
@@ -280,7 +281,7 @@ class RunTracker(MLFlowHandler):
         for name, optimizer in self.optimizers.items():
             groups = optimizer.param_groups
             for index, group in enumerate(groups):
-                ending = f"_group_{index}" if len(groups) > 1 else ""
+                ending = f"_{group.get('name', f'group_{index}')}" if len(groups) > 1 else ""
                 values[f"learning_rate/{name}{ending}"] = float(group["lr"])
         self._log_metrics(values, step=step)
 
