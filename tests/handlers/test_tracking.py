@@ -246,7 +246,9 @@ def test_learning_rates_are_logged_by_optimizer(tracker_of: Callable[..., RunTra
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(3)]
     optimizers = {
         "generator": torch.optim.Adam(weights[:1], lr=0.1),
-        "discriminator": torch.optim.Adam([{"params": weights[1:2]}, {"params": weights[2:], "lr": 0.3}], lr=0.2),
+        "discriminator": torch.optim.Adam(
+            [{"params": weights[1:2]}, {"params": weights[2:], "lr": 0.3, "name": "finest"}], lr=0.2
+        ),
     }
     engine, tracker = trainer(), tracker_of(optimizers=optimizers)
     tracker.attach(engine)
@@ -255,7 +257,7 @@ def test_learning_rates_are_logged_by_optimizer(tracker_of: Callable[..., RunTra
     assert rates == {
         "learning_rate/generator": 0.1,
         "learning_rate/discriminator_group_0": 0.2,
-        "learning_rate/discriminator_group_1": 0.3,
+        "learning_rate/discriminator_finest": 0.3,
     }
 
 
