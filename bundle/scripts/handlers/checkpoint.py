@@ -76,7 +76,7 @@ class ModelSaver:
         if self.metric is not None and engine.state.epoch > self.after_epoch:
             value = float(engine.state.metrics.get(self.metric, math.nan))
         # A metric that was a number before and is none now says nothing good of the network.
-        if value <= self.best or (math.isnan(value) and self.best > -math.inf):
+        if self.best > -math.inf and not value > self.best:
             return
         if not math.isnan(value):
             self.best = value

@@ -55,12 +55,6 @@ class EarlyStop(EarlyStopHandler):
     def __init__(self, patience: int, after_epoch: int = 0, **kwargs: Any) -> None:
         super().__init__(patience=patience, **kwargs)
         self.after_epoch = after_epoch
-        self.trainer: Engine | None = kwargs.get("trainer")
-
-    def set_trainer(self, trainer: Engine) -> None:
-        """Set the trainer that is to be stopped."""
-        super().set_trainer(trainer)
-        self.trainer = trainer
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs to know: how long nothing got better, and the best score."""
@@ -79,5 +73,5 @@ class EarlyStop(EarlyStopHandler):
 
     def __call__(self, engine: Engine) -> None:
         """Count an evaluation."""
-        if self.trainer is None or self.trainer.state.epoch > self.after_epoch:
+        if self._of_trainer().trainer.state.epoch > self.after_epoch:
             super().__call__(engine)

@@ -724,7 +724,7 @@ class DownstreamReport:
                 for image, prediction in (picture[arm][number] for arm in picture)
             ]
             _, spacing = display_plane(case.shown, self.slice_axis)
-            columns = [enlarged(_overlaid(plane), spacing, _PICTURE_SIZE) for plane, _ in shown]
+            columns = [enlarged(grey_or_colour(plane), spacing, _PICTURE_SIZE) for plane, _ in shown]
             grid.append((case.patient, [*columns, *([None] if segmented else [])]))
             if segmented:
                 seen = [
@@ -776,11 +776,9 @@ def _write_text(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _overlaid(plane: npt.NDArray[np.float64], classes: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.uint8]:
+def _overlaid(plane: npt.NDArray[np.float64], classes: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """Return the colours of a plane, with those of the classes from 1 on over them."""
     pixels = grey_or_colour(plane)
-    if classes is None:
-        return pixels
     numbers = classes.round().astype(np.int64)
     colours = _COLOURS[(numbers - 1) % len(_COLOURS)]
     blended: npt.NDArray[np.uint8] = (0.5 * pixels + 0.5 * colours).round().astype(np.uint8)
