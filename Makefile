@@ -79,7 +79,8 @@ experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and 
 	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment COSTS=$(DEMO)/costs
 
 experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
-	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml
+	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml \
+		ARMS="separate first_order"
 
 costs: ## Measure what a training step of each hypergradient costs; nothing else should run meanwhile
 	rm -f demo/costs/costs.md

@@ -167,15 +167,34 @@ def test_the_classification_overlay_does_without_labels(run: Run, labelled_dir: 
     run(overlays=("classification.yaml",))
 
 
-@pytest.mark.parametrize("labels", [[0, 1, 0, 1, 0, 1], [[1, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 1]]])
+@pytest.mark.parametrize(
+    ("labels", "overrides"),
+    [
+        ([0, 1, 0, 1, 0, 1], {}),
+        ([[1, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 1]], {"hypergradient": "unrolled", "downstream_norm": "instance"}),
+    ],
+)
 def test_classification_is_an_overlay(
-    run: Run, labelled_dir: Path, labels: list[Any], capsys: pytest.CaptureFixture[str]
+    run: Run,
+    labelled_dir: Path,
+    labels: list[Any],
+    overrides: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     lq, hq = pictures(labelled_dir, "lq", labels), pictures(labelled_dir, "hq", labels)
     write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
-    run(overlays=("classification.yaml",), hypergradient="unrolled")
-    run("evaluating", overlays=("classification.yaml", "evaluate.yaml"))
+    run(overlays=("classification.yaml",), **overrides)
+    run("evaluating", overlays=("classification.yaml", "evaluate.yaml"), **overrides)
     assert "AUC" in capsys.readouterr().out
+
+
+def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run, labelled_dir: Path) -> None:
+    labels: list[Any] = [0, 1, 0, 1, 0, 1]
+    lq, hq = pictures(labelled_dir, "lq", labels), pictures(labelled_dir, "hq", labels)
+    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
+        run(overlays=("classification.yaml",), hypergradient="finite_difference")
+    assert "BatchNorm2d" in str(find_input_error(caught.value))
 
 
 # --------------------------------------------------------------------------------------------------- wrong settings
