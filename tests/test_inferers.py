@@ -6,10 +6,12 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNet
 
 from scripts.errors import InputError
-from scripts.inferers import ClassificationInferer, EnhancementInferer, SegmentationInferer
+from scripts.inferers import ClassificationInferer, ConsistentInferer, EnhancementInferer, SegmentationInferer
+from scripts.networks import HQGNet
 
 
 class RecordingNetwork(torch.nn.Module):
@@ -97,3 +99,97 @@ def test_classification_of_a_volume_is_the_mean_over_its_slices(slice_axis: int)
 def test_classification_of_an_image_is_the_networks() -> None:
     image = torch.rand(2, 1, 5, 6)
     assert torch.equal(ClassificationInferer(2)(image, lambda x: x.flatten(1)), image.flatten(1))
+
+
+@pytest.fixture
+def enhancer() -> HQGNet:
+    """A network that does something to an image: the correction of a new one is zero."""
+    torch.manual_seed(0)
+    network = HQGNet(2, 1, (4, 8), cue_channels=3, code_channels=4).eval()
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+@torch.no_grad()
+def test_a_plane_within_the_window_goes_through_whole(enhancer: HQGNet) -> None:
+    image = torch.rand(1, 1, 20, 24)
+    torch.testing.assert_close(ConsistentInferer(2, window=32)(image, enhancer), enhancer(image))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+def test_all_slices_of_a_volume_get_the_mean_code(enhancer: HQGNet, slice_axis: int) -> None:
+    volume = torch.rand(1, 1, 10, 12, 14)
+    planes = volume[0].movedim(slice_axis + 1, 0)
+    code = enhancer.enhancer.encode(planes).mean(0, keepdim=True).expand(len(planes), -1)
+    cue = enhancer.prototype_mean.expand(len(planes), -1)
+    expected = enhancer.enhancer(planes, cue, code).movedim(0, slice_axis + 1)[None]
+    torch.testing.assert_close(ConsistentInferer(2)(volume, enhancer, slice_axis=slice_axis), expected)
+
+
+@torch.no_grad()
+def test_the_cue_that_is_given_is_used(enhancer: HQGNet) -> None:
+    image, cue = torch.rand(1, 1, 20, 24), torch.ones(1, 3)
+    torch.testing.assert_close(ConsistentInferer(2)(image, enhancer, cue), enhancer.enhancer(image, cue))
+
+
+def _smooth(*size: int) -> torch.Tensor:
+    rows, columns = torch.meshgrid(*(torch.linspace(0, 9, length) for length in size), indexing="ij")
+    return (0.5 + 0.25 * rows.sin() + 0.2 * (2 * columns).cos())[None, None].clamp(0, 1)
+
+
+@torch.no_grad()
+def test_windows_leave_no_seams(enhancer: HQGNet) -> None:
+    image = _smooth(128, 160)
+    tiled = ConsistentInferer(2, window=64)(image, enhancer)
+    # Where two windows meet, neighbouring pixels differ no more than they do elsewhere.
+    steps = tiled.diff(dim=2).abs().amax(dim=(0, 1, 3))
+    assert float(steps.max()) < 1.5 * float(enhancer(image).diff(dim=2).abs().max())
+
+
+@torch.no_grad()
+def test_windows_agree_with_the_whole_better_than_each_by_itself(enhancer: HQGNet) -> None:
+    # A dark side and a bright one, which each window by itself would make alike.
+    image = _smooth(256, 320) * torch.linspace(0.05, 1, 320)
+    whole = enhancer(image)
+    together = ConsistentInferer(2, window=128)(image, enhancer)
+    alone = SlidingWindowInferer((128, 128), mode="gaussian")(image, enhancer)
+    assert float((together - whole).abs().mean()) < 0.9 * float((alone - whole).abs().mean())
+
+
+@torch.no_grad()
+def test_slices_larger_than_the_window_are_tiled(enhancer: HQGNet) -> None:
+    volume = _smooth(128, 160)[..., None].expand(-1, -1, -1, -1, 3)
+    tiled = ConsistentInferer(2, window=64)(volume, enhancer)
+    assert tiled.shape == volume.shape
+    torch.testing.assert_close(tiled[..., 0], tiled[..., 2])
+
+
+@torch.no_grad()
+def test_a_volume_larger_than_the_window_is_tiled_for_a_3d_network() -> None:
+    network = HQGNet(3, 1, (4, 8), cue_channels=3).eval()
+    volume = torch.rand(1, 1, 24, 16, 16)
+    # A new network gives back what it gets, up to the ends of its range.
+    pred = ConsistentInferer(3, window=16)(volume, network)
+    torch.testing.assert_close(pred, network(volume), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"spatial_dims": 1}, "spatial_dims"),
+        ({"window": 0}, "window"),
+        ({"overlap": 1.0}, "overlap"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"parts": 0}, "parts"),
+    ],
+)
+def test_wrong_settings_of_the_consistent_inferer_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ConsistentInferer(**{"spatial_dims": 2, **settings})
+
+
+def test_an_image_of_other_dimension_is_refused(enhancer: HQGNet) -> None:
+    with pytest.raises(InputError, match="1 spatial dimension"):
+        ConsistentInferer(2)(torch.rand(1, 1, 20), enhancer)

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from monai.inferers import Inferer, SliceInferer
+from monai.data.utils import dense_patch_slices
+from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
+from monai.utils import ensure_tuple_rep
 
 from scripts.errors import InputError
-from scripts.networks import pad_to_multiple
+from scripts.networks import HQGNet, JointNorm, pad_to_multiple
 
 
 class EnhancementInferer(Inferer):
@@ -117,3 +120,149 @@ class ClassificationInferer(EnhancementInferer):
                 for volume in volumes
             ]
         )
+
+
+class ConsistentInferer(Inferer):
+    r"""Enhance an image or a volume of any size so that its parts agree.
+
+    What the enhancer takes from an image as a whole is made the same for all of its parts:
+
+    - the HQ cue :math:`v_z`, given, or the network's prototype;
+    - the LQ code :math:`v_y`, the mean over parts that are spread evenly over the image;
+    - where a plane (for a 3-D network, a volume) is larger than the window: mean and variance of the normalisations,
+      of those parts taken together (:class:`scripts.networks.JointNorm`). Smaller planes go through the network whole
+      and are normalised each by itself, as in training.
+
+    Windows overlap and are blended with a Gaussian weight.
+
+    Args:
+        spatial_dims: number of spatial dimensions of the network, 2 or 3.
+        window: side length in pixels, or one for each axis of the network, of what goes through the network at once; a
+            multiple of the network's stride. Defaults to 1024 for a 2-D network, 96 for a 3-D one.
+        overlap: of neighbouring windows, as a fraction of the window; at least 0 and below 1.
+        batch_size: number of slices that go through the network together.
+        parts: from how many planes, at most, the LQ code is taken; from eight tiles where planes are tiled.
+
+    Raises:
+        InputError: when an argument is out of range.
+    """
+
+    tiles = 8
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        window: int | Sequence[int] | None = None,
+        overlap: float = 0.25,
+        batch_size: int = 4,
+        parts: int = 16,
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (2, 3):
+            raise InputError(f"The inferer's spatial_dims must be 2 or 3, not {spatial_dims}.")
+        sides = ensure_tuple_rep({2: 1024, 3: 96}[spatial_dims] if window is None else window, spatial_dims)
+        if min(sides) < 1:
+            raise InputError(f"window must be at least 1 pixel, not {min(sides)}.")
+        if not 0 <= overlap < 1:
+            raise InputError(f"overlap is a fraction of the window, at least 0 and below 1, not {overlap:g}.")
+        if min(batch_size, parts) < 1:
+            raise InputError(f"The inferer's batch_size and parts must be at least 1, not {min(batch_size, parts)}.")
+        self.spatial_dims = spatial_dims
+        self.window = sides
+        self.overlap = overlap
+        self.batch_size = batch_size
+        self.parts = parts
+
+    @torch.no_grad()
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: torch.Tensor,
+        network: HQGNet,
+        cue: torch.Tensor | None = None,
+        slice_axis: int = 2,
+    ) -> torch.Tensor:
+        """Enhance one image.
+
+        Args:
+            inputs: (1, C, *spatial) in [0, 1], with as many spatial dimensions as the network or, for a 2-D network,
+                one more. It may lie on another device than the network, where it does not fit there.
+            network: in evaluation mode.
+            cue: v_z, (1, cue_channels); the stored prototype where None.
+            slice_axis: spatial axis along which the slices of a volume are stacked.
+
+        Returns:
+            The enhanced image, of the shape and on the device of ``inputs``.
+
+        Raises:
+            InputError: when the image has another number of spatial dimensions.
+        """
+        dims = inputs.ndim - 2
+        if dims != self.spatial_dims and not (dims == 3 and self.spatial_dims == 2):
+            raise InputError(
+                f"An image with {dims} spatial dimensions does not fit a {self.spatial_dims}-D network: "
+                "use a network with the right spatial_dims."
+            )
+        enhancer = network.enhancer
+        device = network.prototype_mean.device
+        cue = network.prototype_mean.unsqueeze(0) if cue is None else cue.to(device)
+        sliced = dims != self.spatial_dims
+        plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
+        window = [min(size, side) for size, side in zip(plane, self.window, strict=True)]
+        tiled = window != plane
+        norm = JointNorm(enhancer)
+        parts = self._spread_parts(inputs, slice_axis if sliced else None, window, tiled)
+        if tiled:
+            with norm.measure():
+                code = enhancer.encode(parts.to(device)).mean(dim=0, keepdim=True)
+                enhancer(parts.to(device), cue.expand(len(parts), -1), code.expand(len(parts), -1))
+        else:
+            chunks = [enhancer.encode(chunk.to(device)) for chunk in parts.split(self.batch_size)]
+            code = torch.cat(chunks).mean(dim=0, keepdim=True)
+
+        def enhance(batch: torch.Tensor) -> torch.Tensor:
+            return enhancer(batch, cue.expand(len(batch), -1), code.expand(len(batch), -1))
+
+        if not sliced and not tiled:
+            return enhance(inputs.to(device)).to(inputs.device)
+        settings: dict[str, Any] = {
+            "overlap": self.overlap,
+            "mode": "gaussian" if tiled else "constant",
+            "sw_batch_size": 1 if tiled else self.batch_size,
+            "sw_device": device,
+            "device": inputs.device,
+        }
+        inferer: SlidingWindowInferer = (
+            SliceInferer(spatial_dim=slice_axis, roi_size=window, **settings)
+            if sliced
+            else SlidingWindowInferer(roi_size=window, **settings)
+        )
+        with norm.apply() if tiled else nullcontext():
+            enhanced: Any = inferer(inputs, enhance)
+        result: torch.Tensor = enhanced
+        return result
+
+    def _spread_parts(
+        self, inputs: torch.Tensor, slice_axis: int | None, window: Sequence[int], tiled: bool
+    ) -> torch.Tensor:
+        """Return parts of the image, (N, C, *network's spatial), that are spread evenly over it.
+
+        They are planes where planes are not tiled, and otherwise tiles of half a window's side.
+        """
+        images = inputs if slice_axis is None else inputs[0].movedim(slice_axis + 1, 0)
+        if not tiled:
+            return images[_evenly(len(images), self.parts)]
+        # Smaller tiles would be mostly border, where the network sees its zero padding; fewer see too little.
+        side = [max(1, length // 2) for length in window]
+        shape = tuple(images.shape[2:])
+        places: list[tuple[Any, ...]] = [
+            (index, slice(None), *tile)
+            for index in range(len(images))
+            for tile in dense_patch_slices(shape, side, side)
+        ]
+        return torch.stack([images[places[number]] for number in _evenly(len(places), self.tiles)])
+
+
+def _evenly(length: int, count: int) -> list[int]:
+    """Return at most ``count`` of the indices 0 to ``length - 1``, in the middles of equal parts."""
+    count = min(length, count)
+    return [int((number + 0.5) * length / count) for number in range(count)]

@@ -135,18 +135,27 @@ class Enhancer(nn.Module):
         """Pad each spatial axis at its end, with edge values, to the next multiple of the stride."""
         return pad_to_multiple(image, self.stride)
 
-    def decode(self, features: list[torch.Tensor], cue: torch.Tensor) -> torch.Tensor:
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the LQ code v_y of ``image`` (B, C, *spatial), (B, code_channels)."""
+        return self._pooled_code(self.encoder(self.pad(image))[-1])
+
+    def _pooled_code(self, bottleneck: torch.Tensor) -> torch.Tensor:
+        return self.code(self.global_pool(bottleneck).flatten(1))
+
+    def decode(self, features: list[torch.Tensor], cue: torch.Tensor, code: torch.Tensor | None = None) -> torch.Tensor:
         """Turn encoder features and a cue into the correction f.
 
         Args:
             features: what ``encoder`` returned, finest first.
             cue: v_z, (B, cue_channels).
+            code: v_y, (B, code_channels); that of the features where None.
 
         Returns:
             f before the head's sigmoid, (B, C, *padded spatial).
         """
         x = features[-1]
-        code = self.code(self.global_pool(x).flatten(1))
+        if code is None:
+            code = self._pooled_code(x)
         joint_cue = torch.cat([cue, code], dim=1)
         level = len(features) - 1
         for block, modulate in zip(self.decoder, self.modulation):  # noqa: B905 - TorchScript knows no strict=
@@ -154,19 +163,22 @@ class Enhancer(nn.Module):
             x = modulate(block(torch.cat([self.upsample(x), features[level]], dim=1)), joint_cue)
         return self.final(x)
 
-    def forward_features(self, image: torch.Tensor, cue: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward_features(
+        self, image: torch.Tensor, cue: torch.Tensor, code: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Enhance, and return the encoder's features of ``image`` as well (the multi-encoder loss needs both).
 
         Args:
             image: low-quality image y, (B, C, *spatial), intensities in [0, 1].
             cue: v_z, (B, cue_channels).
+            code: v_y, (B, code_channels), for parts of one larger image that have to agree; the image's own where None.
 
         Returns:
             The enhanced image, (B, C, *spatial) in [0, 1], and the list of features, finest first.
         """
         padded = self.pad(image)
         features = self.encoder(padded)
-        logit = self.decode(features, cue)
+        logit = self.decode(features, cue, code)
         if self.head == "residual":
             logit = logit + torch.logit(padded, eps=self.logit_eps)
         pred = torch.sigmoid(logit)
@@ -174,6 +186,6 @@ class Enhancer(nn.Module):
             pred = pred.narrow(axis, 0, image.shape[axis])
         return pred, features
 
-    def forward(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, cue: torch.Tensor, code: torch.Tensor | None = None) -> torch.Tensor:
         """Enhance: see :meth:`forward_features`, of which this is the first result."""
-        return self.forward_features(image, cue)[0]
+        return self.forward_features(image, cue, code)[0]

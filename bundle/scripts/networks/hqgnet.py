@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -163,18 +163,17 @@ class HQGNet(nn.Module):
         """
         if n < 2:
             raise InputError(f"A standard deviation needs at least 2 samples, not {n}.")
+        return mean_and_deviation(
+            self.enhancer(image, cue.expand(image.shape[0], -1)) for cue in self.prototype_cues(n, seed)
+        )
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def prototype_cues(self, n: int, seed: int = 0) -> torch.Tensor:
+        """Return ``n`` cues drawn around the prototype, (n, cue_channels); the global random state is left alone."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn((n, self.prototype_mean.numel()), generator=generator).to(self.prototype_mean)
-        mean = torch.zeros_like(image)
-        squares = torch.zeros_like(image)
-        # Welford's update: one image in memory at a time, and no cancellation.
-        for count, draw in enumerate(noise, start=1):
-            cue = (self.prototype_mean + self.prototype_std * draw).expand(image.shape[0], -1)
-            pred = self.enhancer(image, cue)
-            delta = pred - mean
-            mean = mean + delta / count
-            squares = squares + delta * (pred - mean)
-        return mean, (squares / (n - 1)).sqrt()
+        return self.prototype_mean + self.prototype_std * noise
 
     @torch.jit.unused
     def clamp_(self) -> None:
@@ -182,3 +181,24 @@ class HQGNet(nn.Module):
         for module in self.modules():
             if isinstance(module, AdaLIN):
                 module.clamp_()
+
+
+def mean_and_deviation(images: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and per-pixel standard deviation (n - 1 below the line) of images that come one at a time.
+
+    Args:
+        images: at least two, all of one shape; no more than one of them is held at a time.
+
+    Returns:
+        Two tensors of that shape.
+    """
+    mean = squares = torch.zeros(())
+    count = 0
+    # Welford's update: no cancellation, whatever the mean.
+    for count, image in enumerate(images, start=1):
+        if count == 1:
+            mean, squares = torch.zeros_like(image), torch.zeros_like(image)
+        delta = image - mean
+        mean = mean + delta / count
+        squares = squares + delta * (image - mean)
+    return mean, (squares / (count - 1)).sqrt()

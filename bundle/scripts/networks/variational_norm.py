@@ -57,9 +57,7 @@ class AdaLIN(nn.Module):
         """
         # Both norms from one pair of moments per channel: LN's variance is the mean of the channels' variances plus
         # the variance of their means, so the whole layer is one multiply-add over the image.
-        batch, channels = x.shape[0], x.shape[1]
-        flat = x.reshape(batch, channels, -1)
-        variance, mean = torch.var_mean(flat, dim=2, correction=0)
+        variance, mean = self.moments(x)
         layer_mean = mean.mean(dim=1, keepdim=True)
         layer_variance = (variance + (mean - layer_mean) ** 2).mean(dim=1, keepdim=True)
         instance_scale = torch.rsqrt(variance + self.eps)
@@ -69,7 +67,12 @@ class AdaLIN(nn.Module):
         shift = -(self.rho * mean * instance_scale + (1.0 - self.rho) * layer_mean * layer_scale)
         gamma, beta = self.scale_and_shift(cue).chunk(2, dim=1)
         scale, shift = scale * (1.0 + gamma), shift * (1.0 + gamma) + beta
+        flat = x.reshape(x.shape[0], x.shape[1], -1)
         return torch.addcmul(shift.unsqueeze(2), flat, scale.unsqueeze(2)).reshape(x.shape)
+
+    def moments(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return variance and mean of each channel of ``x``, each (B, C)."""
+        return torch.var_mean(x.reshape(x.shape[0], x.shape[1], -1), dim=2, correction=0)
 
     @torch.no_grad()
     def clamp_(self) -> None:
