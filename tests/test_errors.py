@@ -35,6 +35,11 @@ def test_an_input_error_anywhere_in_the_chain_is_shown_as_one_line(raising: str,
     assert (result.stdout, result.stderr, result.returncode) == ("", "error: no such folder\n", 1)
 
 
+def test_the_exit_status_can_be_chosen(tmp_path: Path) -> None:
+    result = run("show_input_errors_plainly(status=2)\nraise InputError('no such folder')", tmp_path)
+    assert (result.stderr, result.returncode) == ("error: no such folder\n", 2)
+
+
 def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
     result = run("show_input_errors_plainly()\nraise KeyError('x')", tmp_path)
     assert "Traceback" in result.stderr

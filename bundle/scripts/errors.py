@@ -49,11 +49,14 @@ def _sentence(error: InputError) -> str:
     return last_line.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")
 
 
-def show_input_errors_plainly() -> None:
+def show_input_errors_plainly(status: int = 1) -> None:
     """Let an uncaught :class:`InputError` end the program with ``error: <sentence>`` in place of a traceback.
 
-    Installs a ``sys.excepthook``; every other exception goes to the hook that was there before. The exit status is 1
-    either way. Calling it twice does no more than calling it once.
+    Installs a ``sys.excepthook``; every other exception goes to the hook that was there before. Calling it twice does
+    no more than calling it once.
+
+    Args:
+        status: exit status of the program after an :class:`InputError`.
     """
     previous = sys.excepthook
     if getattr(previous, "shows_input_errors_plainly", False):
@@ -65,6 +68,9 @@ def show_input_errors_plainly() -> None:
             previous(kind, error, traceback)
         else:
             sys.stderr.write(f"error: {_sentence(input_error)}\n")
+            sys.stderr.flush()
+            if status != 1:
+                sys.exit(status)
 
     hook.shows_input_errors_plainly = True  # type: ignore[attr-defined]
     sys.excepthook = hook
