@@ -171,7 +171,10 @@ def test_the_classification_overlay_does_without_labels(run: Run, labelled_dir: 
     ("labels", "overrides"),
     [
         ([0, 1, 0, 1, 0, 1], {}),
-        ([[1, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 1]], {"hypergradient": "unrolled", "downstream_norm": "instance"}),
+        (
+            [[1, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 1]],
+            {"hypergradient": "unrolled", "downstream_norm": "instance"},
+        ),
     ],
 )
 def test_classification_is_an_overlay(

@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.errors import InputError
+from scripts.trained_model import ModelDescription
 
 __all__ = ["ModelSaver", "TrainingCheckpoint", "load_model"]
 
@@ -49,6 +50,7 @@ class ModelSaver:
         beside: further networks by the file that each is saved to, whenever the network is. Defaults to none.
         after_epoch: up to this epoch the newest network is kept, and its metric is no mark to beat: that of a
             downstream network which has not learnt yet may be high by chance. Defaults to 0: every epoch counts.
+        description: what the network needs to be used, written beside it. Defaults to none.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class ModelSaver:
         metric: str | None = None,
         beside: Mapping[str, nn.Module] | None = None,
         after_epoch: int = 0,
+        description: ModelDescription | None = None,
     ) -> None:
         self.network = network
         self.path = Path(path)
+        self.description = description
         self.metric = metric
         self.beside = {Path(file): further for file, further in (beside or {}).items()}
         self.after_epoch = after_epoch
@@ -83,6 +87,8 @@ class ModelSaver:
             logger.info("best %s so far: %.4f, saved to %s", self.metric, value, self.path)
         for path, network in {self.path: self.network, **self.beside}.items():
             _write({"model": network.state_dict()}, path)
+        if self.description is not None:
+            self.description.save(self.path)
 
     def state_dict(self) -> dict[str, float]:
         """Return what a resumed training needs to know."""

@@ -242,6 +242,7 @@ class CheckImaged(MapTransform):
         num_classes: number of classes; the label's values are whole numbers from 0 to ``num_classes - 1``. None leaves
             the values unchecked.
         slice_axis: spatial axis across which a volume is cut into slices.
+        slice_axis_key: key of that axis, for items that have one of their own.
         allow_missing_keys: whether an image key that an item lacks is skipped.
 
     Raises:
@@ -258,8 +259,10 @@ class CheckImaged(MapTransform):
         num_classes: int | None = None,
         slice_axis: int = 2,
         allow_missing_keys: bool = False,
+        slice_axis_key: str | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.slice_axis_key = slice_axis_key
         self.channels = channels
         self.spatial_dims = spatial_dims
         self.minimum_size = ensure_tuple_rep(minimum_size, spatial_dims)
@@ -271,7 +274,8 @@ class CheckImaged(MapTransform):
         """Check one item and return it as it is."""
         item = dict(data)
         for key in self.key_iterator(item):
-            self._check_image(item[key], _name(item[key], key))
+            slice_axis = item.get(self.slice_axis_key, self.slice_axis)
+            self._check_image(item[key], _name(item[key], key), slice_axis)
         if self.label_key is not None and self.label_key in item:
             if not isinstance(item[self.label_key], torch.Tensor):
                 label, image = item[self.label_key], item[self.first_key(item)]
@@ -279,7 +283,7 @@ class CheckImaged(MapTransform):
             self._check_label(item[self.label_key], item[self.first_key(item)], item)
         return item
 
-    def _check_image(self, image: torch.Tensor, name: str) -> None:
+    def _check_image(self, image: torch.Tensor, name: str, slice_axis: int) -> None:
         channels, spatial_shape = image.shape[0], tuple(image.shape[1:])
         if channels != self.channels:
             raise InputError(
@@ -293,7 +297,7 @@ class CheckImaged(MapTransform):
         if dims == self.spatial_dims:
             size = spatial_shape
         else:
-            axis = through_plane_axis(spatial_shape, self.slice_axis)
+            axis = through_plane_axis(spatial_shape, slice_axis)
             size = spatial_shape[:axis] + spatial_shape[axis + 1 :]
         if any(length < least for length, least in zip(size, self.minimum_size, strict=True)):
             raise InputError(
