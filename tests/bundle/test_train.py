@@ -20,6 +20,7 @@ from monai.bundle.properties import TrainProperties
 from PIL import Image
 
 from scripts.engines import EnhancementTrainer
+from scripts.trained_model import ModelDescription
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundle" / "configs"
@@ -34,6 +35,14 @@ def test_training_leaves_a_network_a_checkpoint_and_pictures(run: Run, tmp_path:
     assert float(state["model"]["prototype_mean"].abs().sum()) > 0
     assert (tmp_path / "output_dir" / "checkpoint.pt").is_file()
     assert len(list((tmp_path / "output_dir" / "pictures").glob("*.png"))) == 2
+
+
+def test_training_describes_the_network_and_calibrates_the_report(run: Run, tmp_path: Path) -> None:
+    run(bundle_root=str(ROOT / "bundle"), validation_fraction=0.5)
+    description = ModelDescription.load(tmp_path / "model_dir" / "model.pt")
+    assert description.network["channels"] == [4, 6, 8]
+    assert description.thresholds is not None
+    assert description.thresholds["cases"] == 3
 
 
 def test_runs_are_named_training_and_run(run: Run) -> None:

@@ -69,6 +69,7 @@ def test_a_bad_file_does_not_stop_the_others(studies: Path, capsys: pytest.Captu
     assert files(studies.parent / "results") >= RESULTS
     output = capsys.readouterr()
     assert "4 done" in output.out
+    assert "slices/s: read" in output.out
     assert "1 failed" in output.out
     assert "broken.png" in output.err
     assert "broken.png" in (studies.parent / "results" / "report.csv").read_text()

@@ -14,7 +14,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from scripts.data import datalist
-from scripts.data.datalist import LISTS, load_datalist, make_datalist, write_datalist
+from scripts.data.datalist import LISTS, load_datalist, make_datalist, natural_order, write_datalist
 from scripts.errors import InputError
 
 
@@ -326,3 +326,7 @@ def test_the_command_tells_a_mistake_in_one_line() -> None:
     # A text as the status of SystemExit is printed, and the status is 1.
     with pytest.raises(SystemExit, match=r'^error: there is no dataset folder "\S*nowhere": [^\n]+$'):
         datalist.main(["--dataset_dir", "nowhere", "--output_file", "x.json"])
+
+
+def test_natural_order_counts_and_takes_other_digits_for_letters() -> None:
+    assert sorted(["s10", "s9", "s²"], key=natural_order) == ["s9", "s10", "s²"]

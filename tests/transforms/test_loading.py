@@ -14,6 +14,7 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from tests.cases.bad_files import deep_png
 
 from scripts.errors import InputError
 from scripts.transforms import CheckImaged, OrientVolumesd, ReadImaged
@@ -109,6 +110,12 @@ def test_pictures_are_read_columns_first(mode: str, suffix: str, channels: int, 
 def test_jpeg_is_read(suffix: str, tmp_path: Path) -> None:
     Image.new("RGB", (6, 4), (200, 100, 50)).save(tmp_path / f"a.{suffix}")
     assert read(tmp_path / f"a.{suffix}").mean((1, 2)).tolist() == pytest.approx([200, 100, 50], abs=3)
+
+
+def test_16_bit_colour_is_refused_since_half_of_its_bits_would_be_lost(tmp_path: Path) -> None:
+    (tmp_path / "deep.png").write_bytes(deep_png())
+    with pytest.raises(InputError, match="16 bits per colour"):
+        ReadImaged("image")({"image": tmp_path / "deep.png"})
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

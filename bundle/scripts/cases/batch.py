@@ -22,7 +22,7 @@ from scripts.cases.base import Case, CaseImage, Provenance
 from scripts.cases.discovery import Problem, open_case
 from scripts.cases.enhancement import CaseEnhancer, EnhancedCase, measured
 from scripts.cases.nifti import write_nifti
-from scripts.errors import InputError
+from scripts.errors import InputError, find_input_error
 from scripts.reports.batch import BatchReport, CaseRecord, report_pictures
 from scripts.reports.safety import judge_safety
 
@@ -102,7 +102,9 @@ class BatchEnhancement:
         """
         self.output_dir.mkdir(parents=True, exist_ok=True)
         names: list[str] = []
-        done = to_check = 0
+        done = to_check = slices = 0
+        seconds = dict.fromkeys(_PARTS, 0.0)
+        start = time.perf_counter()
         interrupted = False
         bar = tqdm(self.cases, desc="enhancing", unit="case", disable=not self.progress)
         try:
@@ -112,7 +114,10 @@ class BatchEnhancement:
             for case in bar:
                 bar.set_postfix_str(case.name[-40:], refresh=False)
                 names.append(case.name)
-                record = self._do(case)
+                record, is_new = self._do(case)
+                if is_new:
+                    slices += record.slices
+                    seconds = {part: seconds[part] + record.seconds.get(part, 0.0) for part in _PARTS}
                 done += record.status == "done"
                 to_check += record.verdict == "check"
         except KeyboardInterrupt:
@@ -124,33 +129,39 @@ class BatchEnhancement:
         files = self.report.write(names, self.details)
         failed = len(names) - done - interrupted
         print(f"{done} done, {to_check} of them to be checked; {failed} failed; report: {files['html']}", flush=True)
+        print(_throughput(slices, time.perf_counter() - start, seconds), flush=True)
         if interrupted:
             print(f"interrupted: {len(self.cases) - done} were not enhanced; --resume True goes on", flush=True)
             return INTERRUPTED
         return DONE if not failed and done else SOME_FAILED if done else NOTHING_DONE
 
-    def _do(self, case: Case) -> CaseRecord:
-        """Enhance one case, or find that an earlier run has done so; what went wrong is in the record."""
+    def _do(self, case: Case) -> tuple[CaseRecord, bool]:
+        """Enhance one case, or find that an earlier run has done so.
+
+        Returns:
+            The record, which says what went wrong, and whether it was made now.
+        """
         fingerprint: dict[str, Any] = {}
         try:
             fingerprint = self._fingerprint(case)
             earlier = self.report.find(case.name) if self.resume else None
             if earlier is not None and self._stands(earlier, fingerprint):
-                return earlier
-            return self._enhance(case, fingerprint)
-        except InputError as error:
-            message = str(error)
+                return earlier, False
+            return self._enhance(case, fingerprint), True
         except MemoryError:
             message = "there is not enough memory for it: set a smaller --window, or use a larger machine"
         except OSError as error:
             message = f"{error.strerror or error}" + (f': "{error.filename}"' if error.filename else "")
         # Whatever a library raises on one image, the others are enhanced.
         except Exception as error:
-            logger.debug("%s failed", case.name, exc_info=True)
-            message = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0][:300]}"
+            # MONAI wraps what its transforms raise.
+            input_error = find_input_error(error)
+            logger.debug("%s failed", case.name, exc_info=input_error is None)
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
+            message = f"{type(error).__name__}: {reason}" if input_error is None else str(input_error)
         finally:
             self._remove_partial()
-        return self._add_failure(case.name, self._source(case), message, fingerprint)
+        return self._add_failure(case.name, self._source(case), message, fingerprint), True
 
     def _enhance(self, case: Case, fingerprint: dict[str, Any]) -> CaseRecord:
         times = [time.perf_counter()]
@@ -261,6 +272,14 @@ class BatchEnhancement:
                     f'The result of "{self._source(case)}" would take the place of an original: '
                     "set --output_dir to another folder."
                 )
+
+
+def _throughput(slices: int, elapsed: float, seconds: Mapping[str, float]) -> str:
+    """Tell how fast the run was, and where its time went."""
+    if not slices or elapsed <= 0:
+        return "nothing was left to do"
+    shares = ", ".join(f"{part} {seconds[part] / elapsed:.0%}" for part in _PARTS)
+    return f"{slices} slices in {elapsed:.1f} s, {slices / elapsed:.2f} slices/s: {shares}"
 
 
 def _moved(path: Path, place: Path) -> Path:

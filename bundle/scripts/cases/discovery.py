@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 import unicodedata
 import zlib
@@ -20,6 +19,7 @@ from scripts.cases.dicom import DICOMCase
 from scripts.cases.dicom_series import find_series, series_name
 from scripts.cases.nifti import NiftiCase, is_nifti_header
 from scripts.cases.raster import RasterCase
+from scripts.data.datalist import natural_order
 from scripts.errors import InputError
 from scripts.transforms.loading import DICOM_SUFFIXES, ImageFormat, image_stem
 
@@ -119,7 +119,7 @@ def find_cases(
     for root, location in places:
         _search(root, location, excluded, found, problems)
     distinct = list({image.files: image for image in reversed(found)}.values())
-    return _named(distinct), sorted(set(problems), key=lambda problem: _natural_order(str(problem.source)))
+    return _named(distinct), sorted(set(problems), key=lambda problem: natural_order(str(problem.source)))
 
 
 def open_case(case: Case) -> CaseImage:
@@ -221,7 +221,7 @@ def _walk(root: Path, excluded: Path | None, problems: list[Problem]) -> Iterato
             if _identity(folder) in seen:
                 continue
             seen.add(_identity(folder))
-            entries = sorted(folder.iterdir(), key=lambda entry: _natural_order(entry.name))
+            entries = sorted(folder.iterdir(), key=lambda entry: natural_order(entry.name))
         except OSError as error:
             problems.append(_unreadable(folder, f"the folder cannot be listed ({_reason(error)})"))
             continue
@@ -278,7 +278,7 @@ def _named(found: Sequence[_Found]) -> list[Case]:
     """Give every image a name of its own that a file system takes."""
     inside = Counter(parent for image in found for parent in (image.location, *image.location.parents))
     wanted = []
-    for image in sorted(found, key=lambda image: [_natural_order(str(file)) for file in image.files]):
+    for image in sorted(found, key=lambda image: [natural_order(str(file)) for file in image.files]):
         alone = image.folder is not None and inside[image.location.parent] == 1
         location = image.folder if image.folder is not None and alone else image.location
         wanted.append((_safe_path(location), image))
@@ -294,7 +294,7 @@ def _named(found: Sequence[_Found]) -> list[Case]:
         taken.add(_folded(name))
         names[index] = name
     cases = [Case(names[index], image.format, image.files) for index, (_, image) in enumerate(wanted)]
-    return sorted(cases, key=lambda case: _natural_order(case.name))
+    return sorted(cases, key=lambda case: natural_order(case.name))
 
 
 def _safe_path(location: Path) -> str:
@@ -338,9 +338,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "it is a link to nothing, or was removed"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _natural_order(text: str) -> list[tuple[int, str]]:
-    """Order in which 2 comes before 10."""
-    parts = enumerate(re.split(r"(\d+)", text))
-    return [(int(part), part) if is_number % 2 else (-1, part) for is_number, part in parts]

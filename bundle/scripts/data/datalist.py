@@ -332,7 +332,7 @@ def _find_images(folder: Path, domain: str) -> list[Entry]:
             entries.append(_located(here / name, location, parents[0] if parents else loose))
     if not entries:
         raise InputError(f'"{root}" holds no images: put NIfTI, DICOM, PNG, TIFF, JPEG or BMP files there')
-    return sorted(entries, key=lambda entry: _natural_order(entry["image"]))
+    return sorted(entries, key=lambda entry: natural_order(entry["image"]))
 
 
 def _located(image: Path, location: Path, patient: str) -> Entry:
@@ -387,8 +387,9 @@ def _draw(patients: Sequence[str], validation: float, testing: float, seed: int)
     return set(shuffled[: numbers[0]]), set(shuffled[numbers[0] : sum(numbers)])
 
 
-def _natural_order(text: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+def natural_order(text: str) -> list[tuple[int, str]]:
+    """Key by which ``slice10`` comes after ``slice9``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
 
 
 def main(arguments: list[str] | None = None) -> None:
