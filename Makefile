@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled costs test test-slow test-all lint format types clean clean-demo always
+.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled benchmark costs test test-slow test-all lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -81,6 +81,12 @@ experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and 
 experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
 	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml \
 		ARMS="separate first_order"
+
+# INPUT may name other images, and ARGS further settings.
+INPUT ?= --datalist $(DEMO)/data/datalist.json
+benchmark: demo/data/datalist.json ## Enhance the demo's test patients with the supplied network, and say how fast that goes
+	cd bundle && $(RUN) -m monai.bundle run --config_file configs/inference.yaml $(INPUT) \
+		--output_dir $(DEMO)/enhanced $(ARGS)
 
 costs: ## Measure what a training step of each hypergradient costs; nothing else should run meanwhile
 	rm -f demo/costs/costs.md
