@@ -127,7 +127,7 @@ class DICOMSeriesReader(ITKReader):
 
 def _plain_image(image: Image.Image, keep_palette: bool) -> Image.Image:
     """Bring a PIL image to one or three channels: no alpha, and no palette unless its indices are the content."""
-    if image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in image.tile):
+    if image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
         raise ValueError("it has 16 bits per colour, of which Pillow reads 8: convert it to 8 bits yourself")
     pages = getattr(image, "n_frames", 1)
     if pages > 1:
