@@ -11,8 +11,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from scripts.cases import find_cases, open_case
 from scripts.data.demo import make_demo_data
 from scripts.handlers import load_model
+from scripts.networks import HQGNet
+from scripts.reports import SafetyThresholds
+from scripts.trained_model import ModelDescription
 
 BUNDLE = Path(__file__).parents[2] / "bundle"
 
@@ -53,3 +57,37 @@ def test_shipped_weights_enhance_patients_of_another_seed(tmp_path: Path) -> Non
     metrics = report["metrics"]
     assert metrics["psnr"]["gain"]["mean"] > 3.0
     assert metrics["ssim"]["enhanced"]["mean"] > 0.5 * (1 + metrics["ssim"]["input"]["mean"])
+
+
+@pytest.mark.slow
+def test_slices_of_an_enhanced_volume_flicker_no_more_than_those_of_the_original(tmp_path: Path) -> None:
+    make_demo_data(tmp_path / "data", patients=9, seed=7)
+    workflow = ConfigWorkflow(
+        config_file=str(BUNDLE / "configs" / "inference.yaml"),
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        input_dir=str(tmp_path / "data" / "test" / "lq"),
+        output_dir=str(tmp_path / "results"),
+        device="cpu",
+    )
+    with pytest.raises(SystemExit) as ended:
+        workflow.run()
+    assert ended.value.code == 0
+    sources = {case.name: case for case in find_cases(tmp_path / "data" / "test" / "lq")[0]}
+    results = [case for case in find_cases(tmp_path / "results")[0] if case.name in sources]
+    assert len(results) == len(sources) > 0
+    for case in results:
+        after = open_case(case).image
+        before = open_case(sources[case.name]).image
+        # Brightness of whole slices, where a network that sees slice by slice would flicker: its second difference, in
+        # units of the volume's own contrast.
+        flicker = [float(image.mean((0, 1, 2)).diff(n=2).abs().mean() / image.std()) for image in (before, after)]
+        assert flicker[1] <= flicker[0]
+
+
+def test_the_shipped_description_is_that_of_the_weights() -> None:
+    description = ModelDescription.load(BUNDLE / "models" / "model.pt")
+    load_model(HQGNet(**description.network), BUNDLE / "models" / "model.pt")
+    assert description.thresholds is not None
+    assert SafetyThresholds.from_dict(description.thresholds).cases == 5
