@@ -40,6 +40,11 @@ def test_the_exit_status_can_be_chosen(tmp_path: Path) -> None:
     assert (result.stderr, result.returncode) == ("error: no such folder\n", 2)
 
 
+def test_ctrl_c_is_told_in_a_word(tmp_path: Path) -> None:
+    result = run("show_input_errors_plainly()\nraise KeyboardInterrupt", tmp_path)
+    assert (result.stderr, result.returncode) == ("interrupted\n", 130)
+
+
 def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
     result = run("show_input_errors_plainly()\nraise KeyError('x')", tmp_path)
     assert "Traceback" in result.stderr

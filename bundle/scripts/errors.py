@@ -52,8 +52,8 @@ def _sentence(error: InputError) -> str:
 def show_input_errors_plainly(status: int = 1) -> None:
     """Let an uncaught :class:`InputError` end the program with ``error: <sentence>`` in place of a traceback.
 
-    Installs a ``sys.excepthook``; every other exception goes to the hook that was there before. Calling it twice does
-    no more than calling it once.
+    Ctrl-C ends it with ``interrupted`` and status 130. Installs a ``sys.excepthook``; every other exception goes to the
+    hook that was there before. Calling it twice does no more than calling it once.
 
     Args:
         status: exit status of the program after an :class:`InputError`.
@@ -63,6 +63,9 @@ def show_input_errors_plainly(status: int = 1) -> None:
         return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.stderr.write("interrupted\n")
+            sys.exit(130)
         input_error = find_input_error(error)
         if input_error is None:
             previous(kind, error, traceback)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -12,9 +13,10 @@ import torch
 from monai.data.utils import dense_patch_slices
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from monai.utils import ensure_tuple_rep
+from torch.nn import functional as F
 
 from scripts.errors import InputError
-from scripts.networks import HQGNet, JointNorm, pad_to_multiple
+from scripts.networks import Enhancer, HQGNet, JointNorm, pad_to_multiple
 
 
 class EnhancementInferer(Inferer):
@@ -137,8 +139,9 @@ class ConsistentInferer(Inferer):
 
     Args:
         spatial_dims: number of spatial dimensions of the network, 2 or 3.
-        window: side length in pixels, or one for each axis of the network, of what goes through the network at once; a
-            multiple of the network's stride. Defaults to 1024 for a 2-D network, 96 for a 3-D one.
+        window: side length in pixels, or one for each axis of the network, of what goes through the network at once;
+            rounded up to a multiple of the network's stride. Defaults to 1024 for a 2-D network and 96 for a 3-D one
+            of 16 channels at its finest level, and to as many values of its features for wider ones.
         overlap: of neighbouring windows, as a fraction of the window; at least 0 and below 1.
         batch_size: number of slices that go through the network together.
         parts: from how many planes, at most, the LQ code is taken; from eight tiles where planes are tiled.
@@ -160,8 +163,8 @@ class ConsistentInferer(Inferer):
         super().__init__()
         if spatial_dims not in (2, 3):
             raise InputError(f"The inferer's spatial_dims must be 2 or 3, not {spatial_dims}.")
-        sides = ensure_tuple_rep({2: 1024, 3: 96}[spatial_dims] if window is None else window, spatial_dims)
-        if min(sides) < 1:
+        sides = None if window is None else ensure_tuple_rep(window, spatial_dims)
+        if sides is not None and min(sides) < 1:
             raise InputError(f"window must be at least 1 pixel, not {min(sides)}.")
         if not 0 <= overlap < 1:
             raise InputError(f"overlap is a fraction of the window, at least 0 and below 1, not {overlap:g}.")
@@ -207,8 +210,10 @@ class ConsistentInferer(Inferer):
         cue = network.prototype_mean.unsqueeze(0) if cue is None else cue.to(device)
         sliced = dims != self.spatial_dims
         plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
-        window = [min(size, side) for size, side in zip(plane, self.window, strict=True)]
+        window = [min(size, side) for size, side in zip(plane, self._window(enhancer), strict=True)]
         tiled = window != plane
+        if not sliced and not tiled:
+            return enhancer(inputs.to(device), cue).to(inputs.device)
         norm = JointNorm(enhancer)
         parts = self._spread_parts(inputs, slice_axis if sliced else None, window, tiled)
         if tiled:
@@ -219,11 +224,16 @@ class ConsistentInferer(Inferer):
             chunks = [enhancer.encode(chunk.to(device)) for chunk in parts.split(self.batch_size)]
             code = torch.cat(chunks).mean(dim=0, keepdim=True)
 
-        def enhance(batch: torch.Tensor) -> torch.Tensor:
-            return enhancer(batch, cue.expand(len(batch), -1), code.expand(len(batch), -1))
+        # What lies beyond the edge of a window is more like what lies before it than like the convolutions' zeros.
+        margin = 4 * enhancer.stride if tiled else 0
 
-        if not sliced and not tiled:
-            return enhance(inputs.to(device)).to(inputs.device)
+        def enhance(batch: torch.Tensor) -> torch.Tensor:
+            wider = F.pad(batch, [margin] * (2 * self.spatial_dims), mode="replicate")
+            pred = enhancer(wider, cue.expand(len(batch), -1), code.expand(len(batch), -1))
+            for axis in range(2, pred.ndim):
+                pred = pred.narrow(axis, margin, batch.shape[axis])
+            return pred
+
         settings: dict[str, Any] = {
             "overlap": self.overlap,
             "mode": "gaussian" if tiled else "constant",
@@ -240,6 +250,17 @@ class ConsistentInferer(Inferer):
             enhanced: Any = inferer(inputs, enhance)
         result: torch.Tensor = enhanced
         return result
+
+    def _window(self, enhancer: Enhancer) -> list[int]:
+        """Side lengths of the window for a network."""
+        sides: Sequence[int | float]
+        if self.window is None:
+            values = {2: 1024**2, 3: 96**3}[self.spatial_dims] * 16 / enhancer.final.in_channels
+            sides = [values ** (1 / self.spatial_dims)] * self.spatial_dims
+        else:
+            sides = self.window
+        stride = enhancer.stride
+        return [max(math.ceil(side / stride) * stride, enhancer.minimum_size) for side in sides]
 
     def _spread_parts(
         self, inputs: torch.Tensor, slice_axis: int | None, window: Sequence[int], tiled: bool

@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.errors import InputError
 
-__all__ = ["ModelDescription", "model_digest"]
+__all__ = ["ModelDescription", "content_digest"]
 
 VERSION = 1
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
@@ -93,6 +93,21 @@ class ModelDescription:
         os.replace(partial, path)
 
 
-def model_digest(model_file: str | Path) -> str:
-    """First twelve hexadecimal digits of the SHA-256 of a file: which weights made an image."""
-    return hashlib.sha256(Path(model_file).read_bytes()).hexdigest()[:12]
+def content_digest(path: str | Path) -> str:
+    """First twelve hexadecimal digits of the SHA-256 of a file, or of all files below a folder with their names.
+
+    Raises:
+        InputError: when there is no such file or folder, or it cannot be read.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    try:
+        for file in sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]:
+            if path.is_dir():
+                digest.update(os.fsencode(file.relative_to(path)) + b"\0")
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+    except OSError as error:
+        raise InputError(f'cannot read "{error.filename}": {error.strerror}') from error
+    return digest.hexdigest()[:12]

@@ -58,7 +58,7 @@ def test_memory_does_not_grow_with_the_number_of_cases(tmp_path: Path) -> None:
         folder = tmp_path / str(count)
         folder.mkdir()
         for number in range(count):
-            pixels = np.random.RandomState(number).randint(0, 255, (200, 180), np.uint8)
+            pixels = np.random.RandomState(number).randint(0, 255, (64, 60), np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png")
         peaks.append(peak_memory(folder, tmp_path / f"out{count}"))
     assert peaks[1] < peaks[0] + 60

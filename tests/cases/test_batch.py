@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from scripts.cases import BatchEnhancement, Case, CaseImage, EnhancedCase, Provenance, find_cases, open_case
+from scripts.cases.results import ResultFolder
+from scripts.data.demo import write_dicom_series
 from scripts.errors import InputError
 from scripts.reports import BatchReport
 
@@ -84,14 +86,14 @@ def test_status_is_2_when_nothing_was_done(tmp_path: Path) -> None:
 def test_a_network_that_fails_on_one_image_is_reported(studies: Path) -> None:
     def refusing(case: CaseImage) -> EnhancedCase:
         if case.image.ndim == 4:
-            raise RuntimeError("out of memory\nand so on")
+            raise RuntimeError("an odd shape\nand so on")
         return halved(case)
 
     work = batch(studies, refusing)
     assert work.run() == 1
     record = work.report.find("b/volume")
     assert record is not None
-    assert (record.status, record.message) == ("failed", "RuntimeError: out of memory")
+    assert (record.status, record.message) == ("failed", "RuntimeError: an odd shape")
     assert "b/volume.nii.gz" not in files(studies.parent / "results")
 
 
@@ -170,23 +172,106 @@ def test_a_map_of_deviation_lies_beside_its_result(studies: Path) -> None:
 
 
 def test_volumes_can_be_written_as_nifti(studies: Path) -> None:
+    write_dicom_series(studies / "c", 10 * np.ones((18, 20, 3), np.int16), np.diag([2.0, 3.0, 4.0, 1.0]), "c", "c")
     work = batch(studies, output_format="nifti")
     assert work.run() == 1
-    source, result = (nib.load(folder / "b/volume.nii.gz") for folder in (studies, studies.parent / "results"))
-    np.testing.assert_array_equal(source.affine, result.affine)
-    np.testing.assert_allclose(result.get_fdata(), source.get_fdata() / 2, atol=0.5)
+    result = nib.load(studies.parent / "results" / "c.nii.gz")
+    np.testing.assert_allclose(nib.affines.voxel_sizes(result.affine), (2, 3, 4))
+    np.testing.assert_allclose(result.get_fdata(), 5)
+    assert b"model abc" in bytes(result.header["descrip"])
     record = work.report.find("a/one")
     assert record is not None
     assert "no volume" in record.message
 
 
-def test_a_result_never_takes_the_place_of_its_source(studies: Path) -> None:
-    cases, problems = find_cases(studies)
-    enhance: Any = halved
-    with pytest.raises(InputError, match="take the place of an original"):
-        BatchEnhancement(cases, problems, enhance, studies, PROVENANCE, BatchReport(studies))
+def test_a_disk_that_is_full_for_the_report_too_is_told(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: Any, **keywords: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("scripts.reports.batch.BatchReport.add", full)
+    monkeypatch.setattr("scripts.reports.batch.BatchReport.write", full)
+    assert batch(studies).run() == 2
+    output = capsys.readouterr()
+    assert "0 done" in output.out
+    assert "report could not be written: No space left" in output.out
+    assert "a/one" in output.err
+
+
+def test_what_somebody_put_in_the_way_of_a_result_stays(studies: Path) -> None:
+    (studies.parent / "results" / "a").mkdir(parents=True)
+    (studies.parent / "results" / "a" / "one.png").write_text("somebody's notes")
+    work = batch(studies)
+    assert work.run() == 1
+    assert (studies.parent / "results" / "a" / "one.png").read_text() == "somebody's notes"
+    record = work.report.find("a/one")
+    assert record is not None
+    assert "is in the way" in record.message
+    assert batch(studies, resume=True).run() == 1
+    assert (studies.parent / "results" / "a" / "one.png").read_text() == "somebody's notes"
+
+
+def test_a_result_that_was_placed_when_the_run_was_killed_is_done_again(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        """Stands for the end of the process."""
+
+    def killed(self: Any, made: Any, outputs: Any) -> None:
+        settle(self, made, outputs)
+        raise KilledError
+
+    settle = ResultFolder.settle
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFolder, "settle", killed)
+        with pytest.raises(KilledError):
+            batch(studies, lambda case: EnhancedCase(case.image.as_tensor() / 4, None, None)).run()
+    assert batch(studies, resume=True).run() == 0
+    before, after = (Image.open(folder / "a/one.png") for folder in (studies, studies.parent / "results"))
+    np.testing.assert_allclose(np.asarray(after), np.asarray(before) / 2, atol=0.5)
+
+
+def test_a_deviation_that_was_removed_is_made_again(studies: Path) -> None:
+    def uncertain(case: CaseImage) -> EnhancedCase:
+        return EnhancedCase(case.image.as_tensor() / 2, torch.full((1, *case.image.shape[1:]), 0.5), None)
+
+    batch(studies, uncertain).run()
+    deviation = studies.parent / "results" / "a" / "one_deviation.tif"
+    deviation.unlink()
+    assert batch(studies, uncertain, resume=True).run() == 0
+    assert deviation.is_file()
+
+
+def test_a_failure_tells_that_an_earlier_result_is_still_there(studies: Path) -> None:
+    def failing(case: CaseImage) -> EnhancedCase:
+        raise InputError("this one cannot be enhanced")
+
+    batch(studies).run()
+    work = batch(studies, failing)
+    assert work.run() == 2
+    record = work.report.find("a/one")
+    assert record is not None
+    assert "earlier run made of it is still there" in record.message
+    assert batch(studies).run() == 0
+
+
+def test_a_nifti_source_keeps_its_header_whatever_the_format_asked_for(studies: Path) -> None:
+    batch(studies, output_format="nifti").run()
+    assert nib.load(studies.parent / "results" / "b" / "volume.nii.gz").get_data_dtype() == np.int16
 
 
 def test_an_unknown_format_is_refused(studies: Path) -> None:
     with pytest.raises(InputError, match="output_format"):
         batch(studies, output_format="bmp")
+
+
+def test_too_little_memory_is_told_with_the_mend(studies: Path) -> None:
+    def greedy(case: CaseImage) -> EnhancedCase:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    work = batch(studies, greedy)
+    work.run()
+    record = work.report.find("a/one")
+    assert record is not None
+    assert "--window" in record.message

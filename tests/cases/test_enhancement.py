@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from torch import nn
 
-from scripts.cases import CaseEnhancer, CaseImage, Provenance, calibrate
-from scripts.cases.base import Case
+from scripts.cases import Case, CaseEnhancer, CaseImage, Problem, Provenance, calibrate, find_cases, open_case
 from scripts.errors import InputError
 from scripts.inferers import ConsistentInferer
 from scripts.trained_model import ModelDescription
@@ -51,11 +51,13 @@ class Recording(nn.Module):
         super().__init__()
         self.change = change
         self.seen: list[torch.Tensor] = []
+        self.stride, self.minimum_size = 1, 1
+        self.final = nn.Conv2d(16, 1, 1)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         return image.new_zeros(len(image), 2)
 
-    def forward(self, image: torch.Tensor, cue: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, cue: torch.Tensor, code: torch.Tensor | None = None) -> torch.Tensor:
         self.seen.append(image)
         return self.change(image, cue.view(-1, 1, *[1] * (image.ndim - 2)))
 
@@ -194,6 +196,36 @@ def test_a_chosen_guide_takes_the_place_of_the_prototype() -> None:
     assert float(enhance.cue.std) == pytest.approx(float(np.std(cues)), abs=1e-5)
 
 
+def test_one_cue_has_no_spread_to_draw_samples_from() -> None:
+    with pytest.raises(InputError, match="one cue"):
+        enhancer(samples=2).follow([Volume(volume(8, 8))])
+
+
+def test_a_single_slice_is_seen_as_a_plane_whatever_its_axis_is_called() -> None:
+    enhance = enhancer()
+    enhance(Volume(volume(12, 14, 1), slice_axis=1))
+    assert sorted(seen(enhance)[-1].shape[2:]) == [12, 14]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.uint8, np.float32])
+def test_an_identity_gives_back_a_nifti_file_value_for_value(dtype: type, tmp_path: Path) -> None:
+    affine = np.array([[0.1, 1.7, 0.3, -20.0], [-1.9, 0.2, 0.1, 33.0], [0.2, -0.1, 5.0, 7.0], [0, 0, 0, 1.0]])
+    values = np.random.RandomState(0).uniform(0, 250, (12, 14, 5)).astype(dtype)
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "scan.nii.gz")
+    case = open_case(find_cases(tmp_path / "scan.nii.gz")[0][0])
+    written = case.write(enhancer()(case).result, tmp_path / "result", Provenance("a", "b", "c"))
+    source, result = nib.load(tmp_path / "scan.nii.gz"), nib.load(written)
+    assert result.get_data_dtype() == dtype
+    assert result.affine.tobytes() == source.affine.tobytes()
+    difference = np.abs(np.asarray(result.dataobj, float) - np.asarray(source.dataobj, float)).max()
+    assert difference <= (1e-4 if dtype is np.float32 else 0)
+
+
+def test_calibration_wants_images_only(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="broken"):
+        calibrate(enhancer(), [], [Problem(tmp_path, "the file is broken")], tmp_path / "model.pt")
+
+
 def test_a_guide_that_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "guide.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"guide.*cannot be used"):
@@ -210,7 +242,7 @@ def test_calibration_is_stored_with_the_model(tmp_path: Path, monkeypatch: pytes
     ModelDescription({"spatial_dims": 2}, (0.5, 99.5)).save(tmp_path / "model.pt")
     images = {str(number): Volume(volume(40, 40) + 10 * number) for number in range(3)}
     monkeypatch.setattr("scripts.cases.enhancement.open_case", lambda case: images[case.name])
-    calibrate(enhancer(), [Case(name, "nifti", ()) for name in images], tmp_path / "model.pt")
+    calibrate(enhancer(), [Case(name, "nifti", ()) for name in images], [], tmp_path / "model.pt")
     thresholds = ModelDescription.load(tmp_path / "model.pt").thresholds
     assert thresholds is not None
     assert thresholds["cases"] == 3

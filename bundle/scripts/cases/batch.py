@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,8 @@ from tqdm import tqdm
 from scripts.cases.base import Case, CaseImage, Provenance
 from scripts.cases.discovery import Problem, open_case
 from scripts.cases.enhancement import CaseEnhancer, EnhancedCase, measured
-from scripts.cases.nifti import write_nifti
+from scripts.cases.nifti import NiftiCase, write_nifti
+from scripts.cases.results import ResultFolder
 from scripts.errors import InputError, find_input_error
 from scripts.reports.batch import BatchReport, CaseRecord, report_pictures
 from scripts.reports.safety import judge_safety
@@ -35,14 +35,13 @@ DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
 
 _PARTS = ("read", "network", "write", "report")
 DEVIATION_SUFFIX = "_deviation"
-_SUFFIXES = (".nii", ".nii.gz", ".dcm", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif")
 
 
 class BatchEnhancement:
     """Enhance every case, write the results, and report on each.
 
-    A case that cannot be read, enhanced or written is reported, and the others go on. A result is written under another
-    name and then renamed, so that there is never half of one.
+    A case that cannot be read, enhanced or written is reported, and the others go on. What may be replaced says
+    :class:`ResultFolder`.
 
     Args:
         cases: what to enhance.
@@ -83,7 +82,7 @@ class BatchEnhancement:
         self.cases = cases
         self.problems = problems
         self.enhancer = enhancer
-        self.output_dir = Path(output_dir)
+        self.results = ResultFolder(output_dir)
         self.provenance = provenance
         self.report = report
         self.settings = dict(settings or {})
@@ -92,48 +91,50 @@ class BatchEnhancement:
         self.output_format = output_format
         self.open_image = open_image
         self.progress = progress
-        self._refuse_overwriting()
+        self.results.refuse_originals(cases)
 
     def run(self) -> int:
         """Enhance everything.
 
         Returns:
             The exit status: 0 all done, 1 some failed, 2 nothing done, 130 interrupted.
+
+        Raises:
+            InputError: when the output folder cannot be used.
         """
-        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with self.results.opened():
+            return self._run()
+
+    def _run(self) -> int:
+        tally = _Tally()
         names: list[str] = []
-        done = to_check = slices = 0
-        seconds = dict.fromkeys(_PARTS, 0.0)
-        start = time.perf_counter()
         interrupted = False
         bar = tqdm(self.cases, desc="enhancing", unit="case", disable=not self.progress)
         try:
             for problem in self.problems:
                 names.append(str(problem.source))
-                self._add_failure(str(problem.source), str(problem.source), problem.message)
+                tally.add(self._failed(str(problem.source), str(problem.source), problem.message))
             for case in bar:
                 bar.set_postfix_str(case.name[-40:], refresh=False)
+                tally.add(*self._do(case))
                 names.append(case.name)
-                record, is_new = self._do(case)
-                if is_new:
-                    slices += record.slices
-                    seconds = {part: seconds[part] + record.seconds.get(part, 0.0) for part in _PARTS}
-                done += record.status == "done"
-                to_check += record.verdict == "check"
         except KeyboardInterrupt:
-            # The case at hand has no new record, only perhaps one of an earlier run.
             interrupted = True
         finally:
             bar.close()
-            self._remove_partial()
-        files = self.report.write(names, self.details)
-        failed = len(names) - done - interrupted
-        print(f"{done} done, {to_check} of them to be checked; {failed} failed; report: {files['html']}", flush=True)
-        print(_throughput(slices, time.perf_counter() - start, seconds), flush=True)
+        try:
+            page = self.report.write(names, self.details)["html"]
+            where = f"report: {page}"
+        except OSError as error:
+            where = f"the report could not be written: {error.strerror or error}"
+            tally.failed += 1
+        print(f"{tally.done} done, {tally.to_check} of them to be checked; {tally.failed} failed; {where}", flush=True)
+        print(tally.throughput(), flush=True)
         if interrupted:
-            print(f"interrupted: {len(self.cases) - done} were not enhanced; --resume True goes on", flush=True)
+            left = len(self.cases) + len(self.problems) - tally.done - tally.failed
+            print(f"interrupted: {left} were not enhanced; --resume True goes on", flush=True)
             return INTERRUPTED
-        return DONE if not failed and done else SOME_FAILED if done else NOTHING_DONE
+        return DONE if not tally.failed and tally.done else SOME_FAILED if tally.done else NOTHING_DONE
 
     def _do(self, case: Case) -> tuple[CaseRecord, bool]:
         """Enhance one case, or find that an earlier run has done so.
@@ -142,14 +143,12 @@ class BatchEnhancement:
             The record, which says what went wrong, and whether it was made now.
         """
         fingerprint: dict[str, Any] = {}
+        earlier = self.report.find(case.name)
         try:
             fingerprint = self._fingerprint(case)
-            earlier = self.report.find(case.name) if self.resume else None
-            if earlier is not None and self._stands(earlier, fingerprint):
+            if self.resume and earlier is not None and self._stands(earlier, fingerprint):
                 return earlier, False
-            return self._enhance(case, fingerprint), True
-        except MemoryError:
-            message = "there is not enough memory for it: set a smaller --window, or use a larger machine"
+            return self._enhance(case, fingerprint, earlier.outputs if earlier else ()), True
         except OSError as error:
             message = f"{error.strerror or error}" + (f': "{error.filename}"' if error.filename else "")
         # Whatever a library raises on one image, the others are enhanced.
@@ -157,19 +156,18 @@ class BatchEnhancement:
             # MONAI wraps what its transforms raise.
             input_error = find_input_error(error)
             logger.debug("%s failed", case.name, exc_info=input_error is None)
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
-            message = f"{type(error).__name__}: {reason}" if input_error is None else str(input_error)
+            message = str(input_error) if input_error is not None else _told(error)
         finally:
-            self._remove_partial()
-        return self._add_failure(case.name, self._source(case), message, fingerprint), True
+            self.results.discard_partial()
+        return self._failed(case.name, self._source(case), message), True
 
-    def _enhance(self, case: Case, fingerprint: dict[str, Any]) -> CaseRecord:
+    def _enhance(self, case: Case, fingerprint: dict[str, Any], own: Collection[str]) -> CaseRecord:
         times = [time.perf_counter()]
         image = self.open_image(case)
         times.append(time.perf_counter())
         enhanced = self.enhancer(image)
         times.append(time.perf_counter())
-        output = self._write(case, image, enhanced)
+        made = self._make(case, image, enhanced)
         times.append(time.perf_counter())
         values, places = measured(image, enhanced)
         verdict = judge_safety(values, self.report.thresholds)
@@ -177,13 +175,19 @@ class BatchEnhancement:
         pictures = report_pictures(
             image.image, enhanced.result, image.padding, enhanced.deviation, axis, places, verdict
         )
+        outputs = self.results.claim(case.name, made, own)
+        # From here until its new record is written, no earlier record vouches for what lies in the case's places.
+        unsure = CaseRecord(case.name, self._source(case), status="failed", message="it was interrupted")
+        self.report.add(replace(unsure, outputs=sorted({*own, *outputs})))
+        self.results.settle(made, outputs)
         times.append(time.perf_counter())
         is_volume = image.image.ndim == 4
-        seconds = dict(zip(_PARTS, (later - earlier for earlier, later in pairwise(times)), strict=True))
+        seconds = dict(zip(_PARTS, (later - before for before, later in pairwise(times)), strict=True))
         record = CaseRecord(
             name=case.name,
             source=self._source(case),
-            output=str(output.relative_to(self.output_dir)),
+            output=outputs[0],
+            outputs=outputs,
             verdict=verdict.label,
             reasons=verdict.reasons,
             measures=values,
@@ -198,41 +202,42 @@ class BatchEnhancement:
         self.report.add(record, pictures.pictures)
         return record
 
-    def _write(self, case: Case, image: CaseImage, enhanced: EnhancedCase) -> Path:
-        """Write result and map under another name, then put them in their places."""
-        place = self.output_dir / case.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self._partial.mkdir(parents=True, exist_ok=True)
-        targets = {self._partial / place.name: enhanced.result}
+    def _make(self, case: Case, image: CaseImage, enhanced: EnhancedCase) -> list[Path]:
+        """Write result and map, not yet in their places."""
+        target = self.results.partial(case.name)
+        beside = target.with_name(f"{target.name}{DEVIATION_SUFFIX}")
+        if self.output_format == "nifti" and not isinstance(image, NiftiCase):
+            made = [self._make_nifti(image, enhanced.result, target, "derived")]
+            if enhanced.deviation is not None:
+                made.append(self._make_nifti(image, enhanced.deviation, beside, "standard deviation"))
+            return made
+        made = [image.write(enhanced.result, target, self.provenance)]
         if enhanced.deviation is not None:
-            targets[self._partial / f"{place.name}{DEVIATION_SUFFIX}"] = enhanced.deviation
-        written = []
-        for number, (target, values) in enumerate(targets.items()):
-            if self.output_format == "nifti":
-                written.append(self._write_nifti(image, values, target))
-            elif number == 0:
-                written.append(image.write(values, target, self.provenance))
-            else:
-                written.append(image.write_deviation(values, target, self.provenance))
-        outputs = [_moved(path, place.parent / path.name) for path in written]
-        return outputs[0]
+            made.append(image.write_deviation(enhanced.deviation, beside, self.provenance))
+        return made
 
-    def _write_nifti(self, image: CaseImage, values: torch.Tensor, target: Path) -> Path:
+    def _make_nifti(self, image: CaseImage, values: torch.Tensor, target: Path, kind: str) -> Path:
         if values.ndim != 4:
             raise InputError("it is no volume, which --output_format nifti is for: leave the format as it is")
         if not image.evenly_spaced:
             raise InputError(
                 "its slices are missing or unevenly spaced, which NIfTI cannot say: leave the format as it is"
             )
-        description = f"{self.provenance.software} {self.provenance.version} derived"
+        provenance = self.provenance
+        description = f"{provenance.software} {provenance.version} {kind}, model {provenance.model}"
         return write_nifti(values, image.image.affine, target, description)
 
-    def _add_failure(
-        self, name: str, source: str, message: str, fingerprint: dict[str, Any] | None = None
-    ) -> CaseRecord:
-        record = CaseRecord(name, source, status="failed", message=message, fingerprint=fingerprint or {})
-        self.report.add(record)
+    def _failed(self, name: str, source: str, message: str) -> CaseRecord:
+        earlier = self.report.find(name)
+        kept = [output for output in (earlier.outputs if earlier else []) if (self.results.path / output).exists()]
+        if kept:
+            message += "; what an earlier run made of it is still there"
+        record = CaseRecord(name, source, outputs=kept, status="failed", message=message)
         tqdm.write(f"failed: {message if source in message else f'{source}: {message}'}", file=sys.stderr)
+        try:
+            self.report.add(record)
+        except OSError as error:
+            tqdm.write(f"failed: the report of {source}: {error.strerror or error}", file=sys.stderr)
         return record
 
     def _fingerprint(self, case: Case) -> dict[str, Any]:
@@ -245,48 +250,44 @@ class BatchEnhancement:
 
     def _stands(self, record: CaseRecord, fingerprint: dict[str, Any]) -> bool:
         """Whether what an earlier run made is still there, and what this one would make."""
-        made = None if record.output is None else self.output_dir / record.output
-        return record.status == "done" and record.fingerprint == fingerprint and made is not None and made.exists()
+        is_there = all((self.results.path / output).exists() for output in record.outputs)
+        return record.status == "done" and record.fingerprint == fingerprint and is_there
 
     @staticmethod
     def _source(case: Case) -> str:
         return str(case.files[0] if len(case.files) == 1 else case.files[0].parent)
 
-    @property
-    def _partial(self) -> Path:
-        # On the file system of the results, where renaming is one step; hidden, and one for each running process.
-        return self.output_dir / f".partial-{os.getpid()}"
 
-    def _remove_partial(self) -> None:
-        if self._partial.exists():
-            shutil.rmtree(self._partial)
+@dataclass
+class _Tally:
+    """What a run has done so far, and where its time went."""
 
-    def _refuse_overwriting(self) -> None:
-        sources = {path.resolve() for case in self.cases for path in case.files}
-        folders = {path.parent for path in sources}
-        for case in self.cases:
-            place = (self.output_dir / case.name).resolve()
-            taken = {place, *(place.with_name(f"{place.name}{suffix}") for suffix in _SUFFIXES)}
-            if place in folders or not taken.isdisjoint(sources):
-                raise InputError(
-                    f'The result of "{self._source(case)}" would take the place of an original: '
-                    "set --output_dir to another folder."
-                )
+    done: int = 0
+    failed: int = 0
+    to_check: int = 0
+    slices: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_PARTS, 0.0))
+    start: float = field(default_factory=time.perf_counter)
 
+    def add(self, record: CaseRecord, is_new: bool = True) -> None:
+        self.done += record.status == "done"
+        self.failed += record.status == "failed"
+        self.to_check += record.verdict == "check"
+        if is_new and record.status == "done":
+            self.slices += record.slices
+            self.seconds = {part: self.seconds[part] + record.seconds.get(part, 0.0) for part in _PARTS}
 
-def _throughput(slices: int, elapsed: float, seconds: Mapping[str, float]) -> str:
-    """Tell how fast the run was, and where its time went."""
-    if not slices or elapsed <= 0:
-        return "nothing was left to do"
-    shares = ", ".join(f"{part} {seconds[part] / elapsed:.0%}" for part in _PARTS)
-    return f"{slices} slices in {elapsed:.1f} s, {slices / elapsed:.2f} slices/s: {shares}"
+    def throughput(self) -> str:
+        elapsed = time.perf_counter() - self.start
+        if not self.slices:
+            return "nothing was enhanced"
+        shares = ", ".join(f"{part} {self.seconds[part] / elapsed:.0%}" for part in _PARTS)
+        return f"{self.slices} slices in {elapsed:.1f} s, {self.slices / elapsed:.2f} slices/s: {shares}"
 
 
-def _moved(path: Path, place: Path) -> Path:
-    """Move a file or a folder to its place, in place of what is there."""
-    if place.is_dir():
-        # A folder cannot be replaced in one step.
-        former = path.with_name(f"{path.name}.former")
-        os.replace(place, former)
-    os.replace(path, place)
-    return place
+def _told(error: Exception) -> str:
+    """A library's error in one clause."""
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
+    if isinstance(error, MemoryError) or "out of memory" in reason.lower() or "can't allocate memory" in reason.lower():
+        return "there is not enough memory for it: set a smaller --window, or use a larger machine"
+    return f"{type(error).__name__}: {reason}"

@@ -39,7 +39,14 @@ GZIP_SIGNATURE = b"\x1f\x8b"
 LONGEST_NAME = 180
 """Bytes of a file name: file systems allow 255, of which suffixes and what marks other outputs need some."""
 
-RESERVED_NAMES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
+RESERVED_NAMES = {
+    "report",
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)),
+}
 
 
 class Problem(NamedTuple):
@@ -102,7 +109,8 @@ def find_cases(
     Raises:
         InputError: when the input does not exist, or the datalist cannot be used.
     """
-    inputs = [input] if isinstance(input, (str, Path)) else list(input)
+    # A folder called 2024 comes from a command line as a number.
+    inputs = list(input) if isinstance(input, (list, tuple)) else [str(input)]
     roots = [Path(os.path.abspath(Path(str(root)).expanduser())) for root in inputs if str(root)]
     if datalist is None:
         missing = [root for root in roots if not os.path.lexists(root)]

@@ -16,11 +16,11 @@ from monai.transforms import Compose
 from tqdm import tqdm
 
 from scripts.cases.base import Case, CaseImage
-from scripts.cases.discovery import find_cases, open_case
+from scripts.cases.discovery import Problem, find_cases, open_case
 from scripts.errors import InputError
 from scripts.handlers import collect_cues
 from scripts.inferers import ConsistentInferer
-from scripts.networks import HQGNet, mean_and_deviation
+from scripts.networks import HQGNet, draw_cues, mean_and_deviation
 from scripts.reports.safety import SafetyMeasures, SafetyThresholds, measure_safety
 from scripts.trained_model import ModelDescription
 from scripts.transforms.slices import through_plane_axis
@@ -117,6 +117,11 @@ class CaseEnhancer:
             dims = self.inferer.spatial_dims
             cues.append(collect_cues(self.network, [scaled[None]], self.device, spatial_dims=dims, slice_axis=axis))
         gathered = torch.cat(cues)
+        if self.samples and len(gathered) < 2:
+            raise InputError(
+                "One image gives one cue, which has no spread to draw samples from: "
+                "give several images or a volume as the guide, or leave the samples out."
+            )
         self.cue = Cue(gathered.mean(0, keepdim=True), gathered.std(0, correction=0, keepdim=True))
 
     def follow_files(self, place: str | Path) -> None:
@@ -148,7 +153,9 @@ class CaseEnhancer:
         with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
             pred = self._enhanced(scaled, self.cue.mean, axis)
             if self.samples:
-                _, deviation = mean_and_deviation(self._enhanced(scaled, cue, axis) for cue in self._draws())
+                _, deviation = mean_and_deviation(
+                    self._enhanced(scaled, cue, axis) for cue in draw_cues(*self.cue, self.samples, self.seed).split(1)
+                )
         if not bool(torch.isfinite(pred).all()):
             raise InputError("the network gave values that are not finite: train it anew, or without mixed precision")
         restored = self._restored(scaled, scaled)
@@ -160,7 +167,7 @@ class CaseEnhancer:
         if case.padding is not None:
             result = torch.where(case.padding, source, result)
             deviation = None if deviation is None else deviation.masked_fill(case.padding, 0)
-        return EnhancedCase(result, deviation, _former_axis(case.image, axis) if sliced else None)
+        return EnhancedCase(result, deviation, _places_in_ras(case.image).index(axis) if sliced else None)
 
     def _scaled(self, case: CaseImage) -> tuple[MetaTensor, int, bool]:
         """Return what the network sees, the axis of its slices, and whether it sees it slice by slice."""
@@ -172,18 +179,13 @@ class CaseEnhancer:
             image = MetaTensor(torch.where(case.padding, real.min(), image.as_tensor())).copy_meta_from(image)
         axis = self.slice_axis
         if image.ndim == 4:
+            places = _places_in_ras(image)
             if case.slice_axis is not None:
-                axis = int(nib.orientations.io_orientation(image.affine.numpy())[case.slice_axis, 0])
-            else:
-                oriented_shape = _oriented_shape(image)
-                axis = through_plane_axis(oriented_shape, axis)
+                axis = places[case.slice_axis]
+            shape = [image.shape[places.index(place) + 1] for place in range(3)]
+            axis = through_plane_axis(shape, axis)
         scaled = self.preprocessing({_KEY: image.clone(), SLICE_AXIS: axis})[_KEY]
         return scaled, axis, scaled.ndim - 1 > self.inferer.spatial_dims
-
-    def _draws(self) -> Iterable[torch.Tensor]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for _ in range(self.samples):
-            yield self.cue.mean + self.cue.std * torch.randn(self.cue.std.shape, generator=generator).to(self.device)
 
     def _enhanced(self, scaled: MetaTensor, cue: torch.Tensor, axis: int) -> torch.Tensor:
         return self.inferer(scaled.as_tensor()[None], self.network, cue, axis)[0].float()
@@ -201,17 +203,22 @@ def measured(case: CaseImage, enhanced: EnhancedCase) -> SafetyMeasures:
     return measure_safety(case.image, enhanced.result, case.padding, enhanced.deviation, slice_axis=axis)
 
 
-def calibrate(enhancer: CaseEnhancer, cases: Sequence[Case], model_file: str | Path) -> SafetyThresholds:
+def calibrate(
+    enhancer: CaseEnhancer, cases: Sequence[Case], problems: Sequence[Problem], model_file: str | Path
+) -> SafetyThresholds:
     """Learn where the safety measures begin to be suspicious, and store it with the model.
 
     Args:
-        enhancer: with the trained network; with samples where uncertainty is to have limits too.
+        enhancer: with the trained network; without samples uncertainty gets no limits.
         cases: images that it enhances well: the validation images, say.
+        problems: what was found beside them and is no image.
         model_file: ``model.pt``, beside which the limits are written.
 
     Raises:
         InputError: when an image cannot be read, or there are too few.
     """
+    if problems:
+        raise InputError(f"{problems[0].message}; calibration needs images that a reader may trust, all of them")
     values = []
     for case in tqdm(cases, desc="calibrating", unit="case"):
         image = open_case(case)
@@ -223,15 +230,6 @@ def calibrate(enhancer: CaseEnhancer, cases: Sequence[Case], model_file: str | P
     return thresholds
 
 
-def _oriented_shape(image: MetaTensor) -> list[int]:
-    places = nib.orientations.io_orientation(image.affine.numpy())[:, 0]
-    shape = [0, 0, 0]
-    for axis, place in enumerate(places):
-        shape[int(place)] = image.shape[axis + 1]
-    return shape
-
-
-def _former_axis(image: MetaTensor, axis: int) -> int:
-    """Which axis of the image became ``axis`` when it was turned to RAS."""
-    places = nib.orientations.io_orientation(image.affine.numpy())[:, 0]
-    return next(former for former, place in enumerate(places) if int(place) == axis)
+def _places_in_ras(image: MetaTensor) -> list[int]:
+    """Which axis each axis of a volume becomes when it is turned to RAS."""
+    return [int(place) for place in nib.orientations.io_orientation(image.affine.numpy())[:, 0]]

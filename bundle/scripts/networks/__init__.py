@@ -6,7 +6,7 @@ from scripts.networks.discriminator import DetailDiscriminator
 from scripts.networks.enhancer import Enhancer, EnhancerEncoder, pad_to_multiple
 from scripts.networks.functional import call_with
 from scripts.networks.guidance_encoder import GuidanceEncoder, GuidanceFeatures
-from scripts.networks.hqgnet import GuidedEnhancement, HQGNet, mean_and_deviation
+from scripts.networks.hqgnet import GuidedEnhancement, HQGNet, draw_cues, mean_and_deviation
 from scripts.networks.joint_norm import JointNorm
 from scripts.networks.layer_features import LayerFeatures
 from scripts.networks.variational_norm import AdaLIN, VariationalInformationNorm
@@ -26,6 +26,7 @@ __all__ = [
     "VariationalInformationNorm",
     "WaveletTransform",
     "call_with",
+    "draw_cues",
     "mean_and_deviation",
     "pad_to_multiple",
 ]

@@ -164,16 +164,9 @@ class HQGNet(nn.Module):
         if n < 2:
             raise InputError(f"A standard deviation needs at least 2 samples, not {n}.")
         return mean_and_deviation(
-            self.enhancer(image, cue.expand(image.shape[0], -1)) for cue in self.prototype_cues(n, seed)
+            self.enhancer(image, cue.expand(image.shape[0], -1))
+            for cue in draw_cues(self.prototype_mean, self.prototype_std, n, seed)
         )
-
-    @torch.jit.unused
-    @torch.no_grad()
-    def prototype_cues(self, n: int, seed: int = 0) -> torch.Tensor:
-        """Return ``n`` cues drawn around the prototype, (n, cue_channels); the global random state is left alone."""
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn((n, self.prototype_mean.numel()), generator=generator).to(self.prototype_mean)
-        return self.prototype_mean + self.prototype_std * noise
 
     @torch.jit.unused
     def clamp_(self) -> None:
@@ -181,6 +174,22 @@ class HQGNet(nn.Module):
         for module in self.modules():
             if isinstance(module, AdaLIN):
                 module.clamp_()
+
+
+def draw_cues(mean: torch.Tensor, std: torch.Tensor, n: int, seed: int = 0) -> torch.Tensor:
+    """Draw cues of a normal distribution, and leave the global random state alone.
+
+    Args:
+        mean: (cue_channels) or (1, cue_channels).
+        std: likewise.
+        n: number of draws.
+        seed: of the draws, which are the same on every device.
+
+    Returns:
+        Cues, (n, cue_channels).
+    """
+    noise = torch.randn((n, mean.shape[-1]), generator=torch.Generator().manual_seed(seed))
+    return mean + std * noise.to(mean)
 
 
 def mean_and_deviation(images: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -59,6 +59,8 @@ class CaseRecord:
         name: unique within the batch.
         source: file or folder that the case was read from, as it was given.
         output: result, relative to the output folder; None where there is none.
+        outputs: all that lies in the output folder for the case: the result, the map of uncertainty; of a failed case,
+            what an earlier run has left.
         status: ``"done"`` or ``"failed"``.
         message: why it failed, one sentence.
         verdict: ``"ok"`` or ``"check"``; None of a failed case.
@@ -77,6 +79,7 @@ class CaseRecord:
     name: str
     source: str
     output: str | None = None
+    outputs: list[str] = field(default_factory=list)
     status: Literal["done", "failed"] = "done"
     message: str = ""
     verdict: Literal["ok", "check"] | None = None
@@ -108,13 +111,16 @@ class CaseRecord:
             raise InputError("This is no record of a case: enhance the case again.")
         values = dict(content)
         try:
-            values["reasons"] = [str(reason) for reason in values["reasons"]]
+            for key in ("reasons", "outputs"):
+                values[key] = [str(entry) for entry in values[key]]
             for key in ("measures", "seconds"):
                 values[key] = {
                     str(name): math.nan if value is None else float(value) for name, value in values[key].items()
                 }
             values["places"] = {name: tuple(int(index) for index in place) for name, place in values["places"].items()}
-            values["marks"] = {name: (float(mark[0]), float(mark[1])) for name, mark in values["marks"].items()}
+            values["marks"] = {
+                name: (float(mark[0]), float(mark[1])) for name, mark in values["marks"].items() if name in _PLACES
+            }
             values["slices"] = int(values["slices"])
             values["fingerprint"] = dict(values["fingerprint"])
         except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
