@@ -8,6 +8,7 @@
 #   OUTPUT   folder of arms and tables             ARGS     further settings of train.yaml
 #   SEEDS    of trainings                          OVERLAY  further configuration, such as configs/classification.yaml
 #   COSTS    folder of measured costs, for the table
+#   COMPARE_ARGS  further settings of downstream.yaml
 
 SEEDS ?= 0 1 2
 ARMS ?= separate first_order finite_difference unrolled
@@ -28,7 +29,7 @@ TRAIN = cd bundle && $(RUN) -m monai.bundle run training --config_file "[$(CONFI
 LOGGED = > $(@D)/log.txt 2>&1 || { tail -3 $(@D)/log.txt >&2; false; }
 COMPARE = cd bundle && $(RUN) -m monai.bundle run downstream --config_file "[$(CONFIGS),'configs/downstream.yaml']" \
 	--dataset_dir $(DATA) --output_dir $(OUTPUT) --arms_dir $(OUTPUT)/arms --mlflow False \
-	--arms "[$(call listed,$(ARMS:%='%'))]" $(ARGS)
+	--arms "[$(call listed,$(ARMS:%='%'))]" $(ARGS) $(COMPARE_ARGS)
 TRAINED := $(foreach arm,$(ARMS),$(foreach seed,$(SEEDS),$(OUTPUT)/arms/$(arm)/seed$(seed)/.trained))
 
 .DELETE_ON_ERROR:
