@@ -13,7 +13,13 @@ from monai.networks.nets import UNet
 
 from scripts.errors import InputError
 from scripts.handlers import load_model
-from scripts.inferers import ClassificationInferer, ConsistentInferer, EnhancementInferer, SegmentationInferer
+from scripts.inferers import (
+    ClassificationInferer,
+    ConsistentInferer,
+    EnhancementInferer,
+    SegmentationInferer,
+    usable_device,
+)
 from scripts.networks import HQGNet
 from scripts.trained_model import ModelDescription
 
@@ -195,15 +201,26 @@ def test_a_volume_larger_than_the_window_is_tiled_for_a_3d_network() -> None:
 
 @torch.no_grad()
 def test_the_window_suits_the_network(enhancer: HQGNet) -> None:
-    image = torch.rand(1, 1, 30, 30)
+    image = torch.rand(1, 1, 60, 60)
     torch.testing.assert_close(
-        ConsistentInferer(2, window=13)(image, enhancer), ConsistentInferer(2, window=14)(image, enhancer)
+        ConsistentInferer(2, window=31)(image, enhancer), ConsistentInferer(2, window=32)(image, enhancer)
     )
     wide = HQGNet(2, 1, (64, 64), cue_channels=3).eval()
     torch.testing.assert_close(
         ConsistentInferer(2)(torch.rand(1, 1, 520, 16, generator=torch.Generator().manual_seed(0)), wide),
         ConsistentInferer(2, window=512)(torch.rand(1, 1, 520, 16, generator=torch.Generator().manual_seed(0)), wide),
     )
+
+
+def test_a_window_that_is_mostly_edge_is_refused(enhancer: HQGNet) -> None:
+    with pytest.raises(InputError, match="--window to 16 or more"):
+        ConsistentInferer(2, window=8)(torch.rand(1, 1, 60, 60), enhancer)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert usable_device("cpu") == torch.device("cpu")
+    with pytest.raises(InputError, match="--device cpu"):
+        usable_device("gpu")
 
 
 @pytest.mark.parametrize(

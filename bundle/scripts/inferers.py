@@ -124,6 +124,21 @@ class ClassificationInferer(EnhancementInferer):
         )
 
 
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        InputError: when there is none on this machine.
+    """
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(f'The device "{device}" cannot be used ({reason}): set --device cpu, or cuda:0.') from error
+    return found
+
+
 class ConsistentInferer(Inferer):
     r"""Enhance an image or a volume of any size so that its parts agree.
 
@@ -260,6 +275,11 @@ class ConsistentInferer(Inferer):
         else:
             sides = self.window
         stride = enhancer.stride
+        if self.window is not None and min(self.window) < 8 * stride:
+            raise InputError(
+                f"A window of {min(self.window)} pixels is mostly edge for this network: set --window to "
+                f"{8 * stride} or more."
+            )
         return [max(math.ceil(side / stride) * stride, enhancer.minimum_size) for side in sides]
 
     def _spread_parts(

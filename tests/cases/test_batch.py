@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,6 +243,33 @@ def test_a_deviation_that_was_removed_is_made_again(studies: Path) -> None:
     deviation.unlink()
     assert batch(studies, uncertain, resume=True).run() == 0
     assert deviation.is_file()
+
+
+def test_a_result_that_was_cut_short_is_made_again(studies: Path) -> None:
+    batch(studies).run()
+    result = studies.parent / "results" / "b" / "volume.nii.gz"
+    whole = result.read_bytes()
+    result.write_bytes(whole[:20])
+    assert batch(studies, resume=True).run() == 0
+    assert result.read_bytes() == whole
+
+
+def test_an_input_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    with pytest.raises(InputError, match="no image"):
+        batch(tmp_path / "studies").run()
+    assert not (tmp_path / "results").exists()
+
+
+def test_being_terminated_is_like_ctrl_c(studies: Path) -> None:
+    def terminated(case: CaseImage) -> EnhancedCase:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return halved(case)
+
+    former = signal.getsignal(signal.SIGTERM)
+    assert batch(studies, terminated).run() == 130
+    assert (studies.parent / "results" / "report.csv").is_file()
+    assert signal.getsignal(signal.SIGTERM) == former
 
 
 def test_a_failure_tells_that_an_earlier_result_is_still_there(studies: Path) -> None:

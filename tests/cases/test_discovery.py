@@ -381,3 +381,12 @@ def test_real_data_of_mixed_formats_are_found(shared_data: Path) -> None:
     cases, found = find_cases([shared_data / "brain_mr_dicom", shared_data / "hippocampus"])
     assert found == []
     assert {case.format for case in cases} == {"dicom", "nifti"}
+
+
+def test_results_of_earlier_runs_are_passed_over(tmp_path: Path) -> None:
+    for name in ("scan.png", "results/scan.png", "results/report/scan_before.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    for name in ("report.csv", "report.html"):
+        (tmp_path / "results" / name).touch()
+    assert [case.name for case in find_cases(tmp_path)[0]] == ["scan"]

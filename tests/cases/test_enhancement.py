@@ -201,6 +201,16 @@ def test_one_cue_has_no_spread_to_draw_samples_from() -> None:
         enhancer(samples=2).follow([Volume(volume(8, 8))])
 
 
+def test_empty_slices_stay_empty() -> None:
+    values = volume(12, 14, 5)
+    values[..., 0], values[..., 3] = 0.0, 7.0
+    enhanced = enhancer(lambda image, cue: 0.5 + 0.1 * cue + 0 * image, samples=2)(Volume(values))
+    assert bool((enhanced.result[..., 0] == 0).all())
+    assert bool((enhanced.result[..., 3] == 7).all())
+    assert enhanced.deviation is not None
+    assert [float(plane.max()) > 0 for plane in enhanced.deviation[0].unbind(-1)] == [False, True, True, False, True]
+
+
 def test_a_single_slice_is_seen_as_a_plane_whatever_its_axis_is_called() -> None:
     enhance = enhancer()
     enhance(Volume(volume(12, 14, 1), slice_axis=1))

@@ -320,8 +320,16 @@ def test_a_good_image_passes(shape: tuple[int, ...], kwargs: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("image", "kwargs", "message"),
     [
-        (ramp(3, 4, 4), {}, r'"dir/a.png" has 3 channel\(s\) but the network takes 1: set --channels 3'),
-        (ramp(1, 4, 4), {"channels": 3}, r"has 1 channel\(s\) but the network takes 3: set --channels 1"),
+        (
+            ramp(3, 4, 4),
+            {},
+            r'"dir/a.png" has 3 channel\(s\) but the network takes 1: convert it, or train with --channels 3',
+        ),
+        (
+            ramp(1, 4, 4),
+            {"channels": 3},
+            r"has 1 channel\(s\) but the network takes 3: convert it, or train with --channels 1",
+        ),
         (ramp(1, 4, 4), {"spatial_dims": 3}, '"dir/a.png" has 2 spatial dimensions .*: set --spatial_dims 2'),
         (ramp(1, 4, 4, 4, 4), {}, '"dir/a.png" has 4 spatial dimensions .*: split'),
         (ramp(1, 3, 4), {}, '"dir/a.png" is 3×4 pixels .* at least 4×4'),

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -102,7 +105,9 @@ class BatchEnhancement:
         Raises:
             InputError: when the output folder cannot be used.
         """
-        with self.results.opened():
+        if not self.cases and not self.problems:
+            raise InputError("The input holds no image: set --input_dir to an image, or to a folder of images.")
+        with self.results.opened(), _terminated_as_interrupted():
             return self._run()
 
     def _run(self) -> int:
@@ -164,6 +169,8 @@ class BatchEnhancement:
     def _enhance(self, case: Case, fingerprint: dict[str, Any], own: Collection[str]) -> CaseRecord:
         times = [time.perf_counter()]
         image = self.open_image(case)
+        if self._makes_nifti(image):
+            _check_nifti(image)
         times.append(time.perf_counter())
         enhanced = self.enhancer(image)
         times.append(time.perf_counter())
@@ -178,7 +185,7 @@ class BatchEnhancement:
         outputs = self.results.claim(case.name, made, own)
         # From here until its new record is written, no earlier record vouches for what lies in the case's places.
         unsure = CaseRecord(case.name, self._source(case), status="failed", message="it was interrupted")
-        self.report.add(replace(unsure, outputs=sorted({*own, *outputs})))
+        self.report.add(replace(unsure, outputs=dict.fromkeys([*own, *outputs], 0)))
         self.results.settle(made, outputs)
         times.append(time.perf_counter())
         is_volume = image.image.ndim == 4
@@ -187,7 +194,7 @@ class BatchEnhancement:
             name=case.name,
             source=self._source(case),
             output=outputs[0],
-            outputs=outputs,
+            outputs=self.results.sizes(outputs),
             verdict=verdict.label,
             reasons=verdict.reasons,
             measures=values,
@@ -206,7 +213,7 @@ class BatchEnhancement:
         """Write result and map, not yet in their places."""
         target = self.results.partial(case.name)
         beside = target.with_name(f"{target.name}{DEVIATION_SUFFIX}")
-        if self.output_format == "nifti" and not isinstance(image, NiftiCase):
+        if self._makes_nifti(image):
             made = [self._make_nifti(image, enhanced.result, target, "derived")]
             if enhanced.deviation is not None:
                 made.append(self._make_nifti(image, enhanced.deviation, beside, "standard deviation"))
@@ -216,20 +223,18 @@ class BatchEnhancement:
             made.append(image.write_deviation(enhanced.deviation, beside, self.provenance))
         return made
 
+    def _makes_nifti(self, image: CaseImage) -> bool:
+        """Whether the result has to be NIfTI; a NIfTI source writes that itself, with its header."""
+        return self.output_format == "nifti" and not isinstance(image, NiftiCase)
+
     def _make_nifti(self, image: CaseImage, values: torch.Tensor, target: Path, kind: str) -> Path:
-        if values.ndim != 4:
-            raise InputError("it is no volume, which --output_format nifti is for: leave the format as it is")
-        if not image.evenly_spaced:
-            raise InputError(
-                "its slices are missing or unevenly spaced, which NIfTI cannot say: leave the format as it is"
-            )
         provenance = self.provenance
         description = f"{provenance.software} {provenance.version} {kind}, model {provenance.model}"
         return write_nifti(values, image.image.affine, target, description)
 
     def _failed(self, name: str, source: str, message: str) -> CaseRecord:
         earlier = self.report.find(name)
-        kept = [output for output in (earlier.outputs if earlier else []) if (self.results.path / output).exists()]
+        kept = self.results.sizes(earlier.outputs) if earlier else {}
         if kept:
             message += "; what an earlier run made of it is still there"
         record = CaseRecord(name, source, outputs=kept, status="failed", message=message)
@@ -250,12 +255,20 @@ class BatchEnhancement:
 
     def _stands(self, record: CaseRecord, fingerprint: dict[str, Any]) -> bool:
         """Whether what an earlier run made is still there, and what this one would make."""
-        is_there = all((self.results.path / output).exists() for output in record.outputs)
+        is_there = self.results.sizes(record.outputs) == record.outputs
         return record.status == "done" and record.fingerprint == fingerprint and is_there
 
     @staticmethod
     def _source(case: Case) -> str:
         return str(case.files[0] if len(case.files) == 1 else case.files[0].parent)
+
+
+def _check_nifti(image: CaseImage) -> None:
+    """Refuse what NIfTI cannot hold."""
+    if image.image.ndim != 4:
+        raise InputError("it is no volume, which --output_format nifti is for: leave the format as it is")
+    if not image.evenly_spaced:
+        raise InputError("its slices are missing or unevenly spaced, which NIfTI cannot say: leave the format as it is")
 
 
 @dataclass
@@ -283,6 +296,19 @@ class _Tally:
             return "nothing was enhanced"
         shares = ", ".join(f"{part} {self.seconds[part] / elapsed:.0%}" for part in _PARTS)
         return f"{self.slices} slices in {elapsed:.1f} s, {self.slices / elapsed:.2f} slices/s: {shares}"
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end a run as Ctrl-C does; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _told(error: Exception) -> str:

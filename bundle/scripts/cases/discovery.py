@@ -88,7 +88,7 @@ def find_cases(
     folder and everything below it, links included, every image is a case; DICOM files of one folder are sorted into
     series. A folder that links reach twice counts once.
 
-    Passed over are hidden files, what operating systems leave behind, ``DICOMDIR``, the output folder, and what often
+    Passed over are hidden files, what operating systems leave behind, ``DICOMDIR``, folders of results, and what often
     lies beside images: text, tables, JSON, XML, PDF and HTML files. Every other file that is no image is a problem.
 
     *Names.* A case is called by its path below the input, without suffix; of several inputs each gives its own name to
@@ -232,6 +232,8 @@ def _walk(root: Path, excluded: Path | None, problems: list[Problem]) -> Iterato
             entries = sorted(folder.iterdir(), key=lambda entry: natural_order(entry.name))
         except OSError as error:
             problems.append(_unreadable(folder, f"the folder cannot be listed ({_reason(error)})"))
+            continue
+        if folder != root and {"report", "report.csv", "report.html"} <= {entry.name for entry in entries}:
             continue
         folders: list[Path] = []
         files: list[Path] = []

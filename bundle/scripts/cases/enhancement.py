@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from scripts.errors import InputError
 from scripts.handlers import collect_cues
 from scripts.inferers import ConsistentInferer
 from scripts.networks import HQGNet, draw_cues, mean_and_deviation
-from scripts.reports.safety import SafetyMeasures, SafetyThresholds, measure_safety
+from scripts.reports.safety import MEASURES, SafetyMeasures, SafetyThresholds, measure_safety
 from scripts.trained_model import ModelDescription
 from scripts.transforms.slices import through_plane_axis
 
@@ -130,6 +131,8 @@ class CaseEnhancer:
         Raises:
             InputError: when one of them cannot be read, or the network cannot take it.
         """
+        if not os.path.lexists(Path(place).expanduser()):
+            raise InputError(f'There is no guide "{place}": give a good image, or a folder of them.')
         cases, problems = find_cases(place)
         if problems or not cases:
             reason = problems[0].message if problems else "it holds no image"
@@ -164,6 +167,11 @@ class CaseEnhancer:
             deviation = (self._restored(pred + deviation, scaled) - result).clamp_min(0).mean(0, keepdim=True)
         source = case.image.as_tensor()
         result = result + (source - restored)
+        if sliced:
+            # A slice that is all one value shows nothing; a network would draw something into it.
+            empty = _is_constant_along(source, _places_in_ras(case.image).index(axis))
+            result = torch.where(empty, source, result)
+            deviation = None if deviation is None else deviation.masked_fill(empty[:1], 0)
         if case.padding is not None:
             result = torch.where(case.padding, source, result)
             deviation = None if deviation is None else deviation.masked_fill(case.padding, 0)
@@ -219,6 +227,8 @@ def calibrate(
     """
     if problems:
         raise InputError(f"{problems[0].message}; calibration needs images that a reader may trust, all of them")
+    if len(cases) < SafetyThresholds.LEAST_CASES:
+        raise InputError(f"Calibration needs at least {SafetyThresholds.LEAST_CASES} images, not {len(cases)}.")
     values = []
     for case in tqdm(cases, desc="calibrating", unit="case"):
         image = open_case(case)
@@ -227,7 +237,21 @@ def calibrate(
     description = ModelDescription.load(model_file)
     description.thresholds = thresholds.to_dict()
     description.save(model_file)
+    unmeasured = [measure.title for name, measure in MEASURES.items() if name not in thresholds.limits]
+    print(
+        f"limits of {len(thresholds.limits)} measures, from {len(values)} images: {description.path_beside(model_file)}"
+        + (f"; none for {', '.join(unmeasured)}" if unmeasured else ""),
+        flush=True,
+    )
     return thresholds
+
+
+def _is_constant_along(volume: torch.Tensor, axis: int) -> torch.Tensor:
+    """Which slices along an axis are constant: bool, with 1 in place of every size but that of the axis."""
+    slices = volume.movedim(axis + 1, 0).flatten(1)
+    shape = [1] * volume.ndim
+    shape[axis + 1] = -1
+    return (slices.amax(1) == slices.amin(1)).reshape(shape)
 
 
 def _places_in_ras(image: MetaTensor) -> list[int]:

@@ -106,6 +106,17 @@ class ResultFolder:
                 os.replace(place, path.with_name(f"{path.name}.former"))
             os.replace(path, place)
 
+    def sizes(self, outputs: Iterable[str]) -> dict[str, int]:
+        """Bytes of each output that is there; of all its files, for a folder."""
+        sizes = {}
+        for output in outputs:
+            place = self.path / output
+            if place.is_dir():
+                sizes[output] = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+            elif place.exists():
+                sizes[output] = place.stat().st_size
+        return sizes
+
     def refuse_originals(self, cases: Sequence[Case]) -> None:
         """Refuse to begin where results would lie among, above or in place of the images that they are made from.
 

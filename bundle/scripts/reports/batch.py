@@ -59,8 +59,8 @@ class CaseRecord:
         name: unique within the batch.
         source: file or folder that the case was read from, as it was given.
         output: result, relative to the output folder; None where there is none.
-        outputs: all that lies in the output folder for the case: the result, the map of uncertainty; of a failed case,
-            what an earlier run has left.
+        outputs: all that lies in the output folder for the case, with its size in bytes: the result, the map of
+            uncertainty; of a failed case, what an earlier run has left.
         status: ``"done"`` or ``"failed"``.
         message: why it failed, one sentence.
         verdict: ``"ok"`` or ``"check"``; None of a failed case.
@@ -79,7 +79,7 @@ class CaseRecord:
     name: str
     source: str
     output: str | None = None
-    outputs: list[str] = field(default_factory=list)
+    outputs: dict[str, int] = field(default_factory=dict)
     status: Literal["done", "failed"] = "done"
     message: str = ""
     verdict: Literal["ok", "check"] | None = None
@@ -111,8 +111,8 @@ class CaseRecord:
             raise InputError("This is no record of a case: enhance the case again.")
         values = dict(content)
         try:
-            for key in ("reasons", "outputs"):
-                values[key] = [str(entry) for entry in values[key]]
+            values["reasons"] = [str(reason) for reason in values["reasons"]]
+            values["outputs"] = {str(output): int(size) for output, size in values["outputs"].items()}
             for key in ("measures", "seconds"):
                 values[key] = {
                     str(name): math.nan if value is None else float(value) for name, value in values[key].items()

@@ -44,7 +44,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -355,6 +355,8 @@ class SafetyThresholds:
         cases: number of validation cases that they come from.
     """
 
+    LEAST_CASES: ClassVar[int] = 3
+
     limits: Mapping[str, Limit]
     cases: int
 
@@ -381,12 +383,14 @@ class SafetyThresholds:
         Raises:
             InputError: when there are fewer than 3 cases.
         """
-        if len(measures) < 3:
-            raise InputError(f"Thresholds need at least 3 validation cases to be calibrated, not {len(measures)}.")
+        if len(measures) < cls.LEAST_CASES:
+            raise InputError(
+                f"Thresholds need at least {cls.LEAST_CASES} validation cases to be calibrated, not {len(measures)}."
+            )
         limits: dict[str, Limit] = {}
         for name, measure in MEASURES.items():
             found = [float(case[name]) for case in measures if math.isfinite(case.get(name, math.nan))]
-            if len(found) < 3:
+            if len(found) < cls.LEAST_CASES:
                 continue
             middle = statistics.median(found)
             spread = slack * _SCALE_OF_MAD * statistics.median(abs(value - middle) for value in found)

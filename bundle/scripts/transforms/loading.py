@@ -290,7 +290,7 @@ class CheckImaged(MapTransform):
         if channels != self.channels:
             raise InputError(
                 f"{name} has {channels} channel(s) but the network takes {self.channels}: "
-                f"set --channels {channels} for all images, or convert this one"
+                f"convert it, or train with --channels {channels}"
             )
         dims = len(spatial_shape)
         if dims != self.spatial_dims and not (self.spatial_dims == 2 and dims == 3):
