@@ -225,6 +225,17 @@ def _dicom() -> dict[str, tuple[Content, Expectation]]:
     return {
         "good.dcm": (single[0], GOOD),
         "good series": (series(0, 4, 8), GOOD),
+        "same instance numbers": (
+            {
+                f"{i}.dcm": dicom_bytes(SeriesInstanceUID="1.2.9", InstanceNumber=1, ImagePositionPatient=[0, 0, 4 * i])
+                for i in range(3)
+            },
+            GOOD,
+        ),
+        "encrypted.dcm": (
+            b"\x30\x82\x0b\x1c\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03" + bytes(range(256)),
+            found("neither"),
+        ),
         "two series": (series(0, 4, 8) | series(0, 4, 8, uid="1.2.4"), GOOD._replace(cases=2)),
         "jpeg.dcm": (dicom_bytes(syntax=JPEGBaseline8Bit, PixelData=encapsulate([jpeg]), **eight_bits), GOOD),
         "1.2.840.113619": (single[1], GOOD),
