@@ -26,7 +26,7 @@ Enhance = Callable[[CaseImage], EnhancedCase]
 
 
 def halved(case: CaseImage) -> EnhancedCase:
-    return EnhancedCase(case.image.as_tensor() / 2, None, None)
+    return EnhancedCase(case.image.as_tensor() / 2, None, 2 if case.image.ndim == 4 else None)
 
 
 @pytest.fixture
@@ -220,8 +220,8 @@ def test_a_result_that_was_placed_when_the_run_was_killed_is_done_again(
     class KilledError(BaseException):
         """Stands for the end of the process."""
 
-    def killed(self: Any, made: Any, outputs: Any) -> None:
-        settle(self, made, outputs)
+    def killed(self: Any, made: Any, outputs: Any, own: Any) -> None:
+        settle(self, made, outputs, own)
         raise KilledError
 
     settle = ResultFolder.settle
@@ -232,6 +232,15 @@ def test_a_result_that_was_placed_when_the_run_was_killed_is_done_again(
     assert batch(studies, resume=True).run() == 0
     before, after = (Image.open(folder / "a/one.png") for folder in (studies, studies.parent / "results"))
     np.testing.assert_allclose(np.asarray(after), np.asarray(before) / 2, atol=0.5)
+
+
+def test_a_deviation_of_an_earlier_run_does_not_stay_beside_a_new_result(studies: Path) -> None:
+    def uncertain(case: CaseImage) -> EnhancedCase:
+        return EnhancedCase(case.image.as_tensor() / 2, torch.full((1, *case.image.shape[1:]), 0.5), None)
+
+    batch(studies, uncertain).run()
+    batch(studies).run()
+    assert not [name for name in files(studies.parent / "results") if "_deviation" in name]
 
 
 def test_a_deviation_that_was_removed_is_made_again(studies: Path) -> None:

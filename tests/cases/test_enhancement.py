@@ -157,7 +157,7 @@ def test_without_an_axis_of_acquisition_slices_are_those_of_training() -> None:
 
 def test_a_3d_network_sees_the_whole_volume() -> None:
     enhance = enhancer(spatial_dims=3)
-    assert enhance(Volume(volume(6, 7, 8))).slice_axis is None
+    assert enhance(Volume(volume(6, 7, 8), slice_axis=1)).slice_axis == 1
     assert seen(enhance)[-1].shape == (1, 1, 6, 7, 8)
 
 

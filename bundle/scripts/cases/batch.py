@@ -147,7 +147,6 @@ class BatchEnhancement:
         Returns:
             The record, which says what went wrong, and whether it was made now.
         """
-        fingerprint: dict[str, Any] = {}
         earlier = self.report.find(case.name)
         try:
             fingerprint = self._fingerprint(case)
@@ -178,7 +177,7 @@ class BatchEnhancement:
         times.append(time.perf_counter())
         values, places = measured(image, enhanced)
         verdict = judge_safety(values, self.report.thresholds)
-        axis = image.slice_axis if enhanced.slice_axis is None else enhanced.slice_axis
+        axis = enhanced.slice_axis
         pictures = report_pictures(
             image.image, enhanced.result, image.padding, enhanced.deviation, axis, places, verdict
         )
@@ -186,9 +185,8 @@ class BatchEnhancement:
         # From here until its new record is written, no earlier record vouches for what lies in the case's places.
         unsure = CaseRecord(case.name, self._source(case), status="failed", message="it was interrupted")
         self.report.add(replace(unsure, outputs=dict.fromkeys([*own, *outputs], 0)))
-        self.results.settle(made, outputs)
+        self.results.settle(made, outputs, own)
         times.append(time.perf_counter())
-        is_volume = image.image.ndim == 4
         seconds = dict(zip(_PARTS, (later - before for before, later in pairwise(times)), strict=True))
         record = CaseRecord(
             name=case.name,
@@ -199,8 +197,8 @@ class BatchEnhancement:
             reasons=verdict.reasons,
             measures=values,
             places=places,
-            slice_axis=(2 if axis is None else axis) if is_volume else None,
-            slices=image.image.shape[(2 if axis is None else axis) + 1] if is_volume else 1,
+            slice_axis=axis,
+            slices=1 if axis is None else image.image.shape[axis + 1],
             plane=pictures.plane,
             marks=pictures.marks,
             seconds={"total": times[-1] - times[0], **seconds},

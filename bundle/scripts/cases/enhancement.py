@@ -49,7 +49,8 @@ class EnhancedCase(NamedTuple):
     Attributes:
         result: (C, *spatial), on the grid and in the units of the image that was read.
         deviation: standard deviation over samples of the cue, (1, *spatial), in the same units; None without samples.
-        slice_axis: spatial axis of ``result`` along which a volume was enhanced slice by slice; None where it was not.
+        slice_axis: spatial axis of ``result`` along which the planes of a volume are stacked: those that a 2-D network
+            saw; None for an image without such an axis.
     """
 
     result: torch.Tensor
@@ -167,15 +168,16 @@ class CaseEnhancer:
             deviation = (self._restored(pred + deviation, scaled) - result).clamp_min(0).mean(0, keepdim=True)
         source = case.image.as_tensor()
         result = result + (source - restored)
-        if sliced:
+        slice_axis = _places_in_ras(case.image).index(axis) if scaled.ndim == 4 else None
+        if sliced and slice_axis is not None:
             # A slice that is all one value shows nothing; a network would draw something into it.
-            empty = _is_constant_along(source, _places_in_ras(case.image).index(axis))
+            empty = _is_constant_along(source, slice_axis)
             result = torch.where(empty, source, result)
             deviation = None if deviation is None else deviation.masked_fill(empty[:1], 0)
         if case.padding is not None:
             result = torch.where(case.padding, source, result)
             deviation = None if deviation is None else deviation.masked_fill(case.padding, 0)
-        return EnhancedCase(result, deviation, _places_in_ras(case.image).index(axis) if sliced else None)
+        return EnhancedCase(result, deviation, slice_axis)
 
     def _scaled(self, case: CaseImage) -> tuple[MetaTensor, int, bool]:
         """Return what the network sees, the axis of its slices, and whether it sees it slice by slice."""
@@ -206,9 +208,8 @@ class CaseEnhancer:
 
 
 def measured(case: CaseImage, enhanced: EnhancedCase) -> SafetyMeasures:
-    """Measure what enhancement did to a case, in the planes that the network saw or the scanner took."""
-    axis = case.slice_axis if enhanced.slice_axis is None else enhanced.slice_axis
-    return measure_safety(case.image, enhanced.result, case.padding, enhanced.deviation, slice_axis=axis)
+    """Measure what enhancement did to a case."""
+    return measure_safety(case.image, enhanced.result, case.padding, enhanced.deviation, slice_axis=enhanced.slice_axis)
 
 
 def calibrate(

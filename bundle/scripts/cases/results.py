@@ -96,8 +96,11 @@ class ResultFolder:
                 )
         return outputs
 
-    def settle(self, made: Iterable[Path], outputs: Iterable[str]) -> None:
-        """Move what was made for a case to the places that :meth:`claim` said."""
+    def settle(self, made: Iterable[Path], outputs: Collection[str], own: Collection[str] = ()) -> None:
+        """Move what was made for a case to the places that :meth:`claim` said; nothing else of its own stays."""
+        for former in set(own) - set(outputs):
+            if (self.path / former).exists():
+                os.replace(self.path / former, self.partial(f"{former}.former"))
         for path, output in zip(made, outputs, strict=True):
             place = self.path / output
             place.parent.mkdir(parents=True, exist_ok=True)
