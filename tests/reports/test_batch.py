@@ -393,3 +393,34 @@ def test_uncertainty_is_black_where_there_is_none_and_yellow_from_the_limit_on()
 def test_pictures_of_many_cases_make_a_small_page() -> None:
     image = torch.nn.functional.interpolate(torch.rand(1, 1, 20, 20), size=(600, 600), mode="bicubic")[0]
     assert encoded_size(report_plane(image, 0, 1)) < 60_000
+
+
+def _damaged(content: Any, random: np.random.RandomState) -> Any:
+    """The same JSON with one of its values, at any depth, replaced by something else."""
+    strange: list[Any] = [None, -1, 1e308, True, "", "<b>", "=1+1", [], [1, [2]], {}, {"structure": "x"}, {"": None}]
+    if isinstance(content, dict) and content and random.rand() < 0.9:
+        key = sorted(content)[random.randint(len(content))]
+        return {**content, key: _damaged(content[key], random)}
+    if isinstance(content, list) and content and random.rand() < 0.9:
+        at = random.randint(len(content))
+        return [*content[:at], _damaged(content[at], random), *content[at + 1 :]]
+    return strange[random.randint(len(strange))]
+
+
+def test_no_damage_to_a_record_breaks_the_report(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    report = BatchReport(tmp_path, SafetyThresholds({"structure": Limit(lower=0.74)}, cases=5))
+    report.add(FULL)
+    (file,) = (tmp_path / "report").glob("*.json")
+    content = json.loads(file.read_text())
+    found = 0
+    for _ in range(120):
+        file.write_text(json.dumps(_damaged(content, random)))
+        found += report.find(FULL.name) is not None
+        report.write([FULL.name])
+    assert 0 < found < 120
+    whole = json.dumps(content).encode()
+    for _ in range(60):
+        place = random.randint(len(whole))
+        file.write_bytes(whole[:place] + bytes([random.randint(256)]) + whole[place + 1 :])
+        report.write([FULL.name])
