@@ -38,7 +38,7 @@ def test_training_leaves_a_network_a_checkpoint_and_pictures(run: Run, tmp_path:
 
 
 def test_training_describes_the_network_and_calibrates_the_report(run: Run, tmp_path: Path) -> None:
-    run(bundle_root=str(ROOT / "bundle"), validation_fraction=0.5)
+    run(validation_fraction=0.5)
     description = ModelDescription.load(tmp_path / "model_dir" / "model.pt")
     assert description.network["channels"] == [4, 6, 8]
     assert description.thresholds is not None
