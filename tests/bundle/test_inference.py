@@ -220,7 +220,15 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     for number in range(200):
         Image.fromarray(phantom(256, 256).astype(np.uint16)).save(source / f"{number}.png")
     arguments = command("--input_dir", str(source), "--output_dir", str(output))
-    process = subprocess.Popen(arguments, cwd=BUNDLE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments,
+        cwd=BUNDLE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and what they start does too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     limit = time.monotonic() + 120
     while not list(output.glob("*.png")) and time.monotonic() < limit:
         time.sleep(0.1)
