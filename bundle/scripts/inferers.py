@@ -233,8 +233,9 @@ class ConsistentInferer(Inferer):
         parts = self._spread_parts(inputs, slice_axis if sliced else None, window, tiled)
         if tiled:
             with norm.measure():
-                code = enhancer.encode(parts.to(device)).mean(dim=0, keepdim=True)
-                enhancer(parts.to(device), cue.expand(len(parts), -1), code.expand(len(parts), -1))
+                features = enhancer.encoder(enhancer.pad(parts.to(device)))
+                code = enhancer.pooled_code(features[-1]).mean(dim=0, keepdim=True)
+                enhancer.decode(features, cue.expand(len(parts), -1), code.expand(len(parts), -1))
         else:
             chunks = [enhancer.encode(chunk.to(device)) for chunk in parts.split(self.batch_size)]
             code = torch.cat(chunks).mean(dim=0, keepdim=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.files import written_whole
 
 __all__ = ["ModelDescription", "content_digest"]
 
@@ -87,10 +88,8 @@ class ModelDescription:
         """Write the description beside ``model_file``, all of it or nothing."""
         path = self.path_beside(model_file)
         content = {"version": VERSION, **{key: getattr(self, key) for key in _REQUIRED}, "thresholds": self.thresholds}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.part")
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        with written_whole(path) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def content_digest(path: str | Path) -> str:

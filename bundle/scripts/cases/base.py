@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 
 from scripts.transforms.loading import ImageFormat
 
-__all__ = ["Case", "CaseImage", "Provenance"]
+__all__ = ["Case", "CaseImage", "Provenance", "UnreadableError"]
 
 
 class Case(NamedTuple):
@@ -47,6 +47,14 @@ class Provenance(NamedTuple):
     model: str
     settings: str = ""
     reproducible: bool = False
+
+    def sentence(self, kind: str = "derived") -> str:
+        """What a file with room for one line says of itself; ``kind`` is what sort of image it is."""
+        return f"{self.software} {self.version} {kind}, model {self.model}"
+
+
+class UnreadableError(Exception):
+    """Why a file cannot be read, to follow its name in a sentence."""
 
 
 class CaseImage(ABC):

@@ -226,9 +226,7 @@ class BatchEnhancement:
         return self.output_format == "nifti" and not isinstance(image, NiftiCase)
 
     def _make_nifti(self, image: CaseImage, values: torch.Tensor, target: Path, kind: str) -> Path:
-        provenance = self.provenance
-        description = f"{provenance.software} {provenance.version} {kind}, model {provenance.model}"
-        return write_nifti(values, image.image.affine, target, description)
+        return write_nifti(values, image.image.affine, target, self.provenance.sentence(kind))
 
     def _failed(self, name: str, source: str, message: str) -> CaseRecord:
         earlier = self.report.find(name)

@@ -18,7 +18,7 @@ from monai.utils import ImageMetaKey
 from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
-from scripts.cases.base import CaseImage, Provenance
+from scripts.cases.base import CaseImage, Provenance, UnreadableError
 from scripts.cases.storage import real_values, stored_values
 from scripts.errors import InputError
 
@@ -100,9 +100,7 @@ class NiftiCase(CaseImage):
             slope, intercept = _scaling(content.header)
             stored = content.stored[:3] if content.interleaved else content.stored
             values = torch.from_numpy(real_values(stored, slope, intercept))
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f'cannot read "{file}": {_why(error)}') from error
-        except (_UnreadableError, HeaderDataError, MemoryError) as error:
+        except (OSError, EOFError, zlib.error, UnreadableError, HeaderDataError, MemoryError) as error:
             raise InputError(f'cannot read "{file}": {_why(error)}') from error
         image = MetaTensor(values, affine=torch.from_numpy(affine), meta={ImageMetaKey.FILENAME_OR_OBJ: str(file)})
         suffix = ".nii" if file.name.lower().endswith(".nii") else ".nii.gz"
@@ -125,7 +123,7 @@ class NiftiCase(CaseImage):
         if len(source) > len(stored):
             stored = np.concatenate([stored, source[len(stored) :]])
         order = stored if interleaved else np.moveaxis(stored, 0, -1)
-        header = _described(header, _description(provenance))
+        header = _described(header, provenance.sentence())
         return self._save(header.binaryblock + extensions, order, target)
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
@@ -139,7 +137,7 @@ class NiftiCase(CaseImage):
         Returns:
             The file.
         """
-        header = _described(self._content.header, f"{_description(provenance)}, standard deviation")
+        header = _described(self._content.header, f"{provenance.sentence()}, standard deviation")
         values = deviation.detach().cpu().numpy()[0].astype(header.endianness + "f4")
         header["dim"][4:] = 1
         header["dim"][0] = values.ndim
@@ -192,10 +190,6 @@ def is_nifti_header(start: bytes) -> bool:
     return any(start[place : place + len(word)] == word for place, word in MAGIC.values())
 
 
-class _UnreadableError(Exception):
-    """Why a file cannot be read, to follow its name in a sentence."""
-
-
 def _read(file: Path) -> _Content:
     size = file.stat().st_size
     with file.open("rb") as raw:
@@ -213,27 +207,27 @@ def _read_unpacked(stream: BinaryIO, limit: int, size: int | None) -> _Content:
     """Read an image from a stream which cannot, or should not, hold more than ``limit`` bytes."""
     start = stream.read(348)
     if not is_nifti_header(start):
-        raise _UnreadableError("it is no NIfTI file, whatever its name" if start else "it is empty")
+        raise UnreadableError("it is no NIfTI file, whatever its name" if start else "it is empty")
     length = 540 if start[4:8] == MAGIC[540][1][:4] else 348
     start += stream.read(length - 348)
     if len(start) < length:
-        raise _UnreadableError("it is cut short: its header is not complete")
+        raise UnreadableError("it is cut short: its header is not complete")
     header = HEADER_TYPES[length](binaryblock=start, check=False)
     if int(header["sizeof_hdr"]) != length:
-        raise _UnreadableError("its header is damaged: it tells a wrong length of itself")
+        raise UnreadableError("its header is damaged: it tells a wrong length of itself")
     shape, channels = _shape(header)
     dtype, bytes_of_colour = _stored_type(header)
     if bytes_of_colour and channels > 1:
-        raise _UnreadableError("it holds vectors of colours: split it into one image each")
+        raise UnreadableError("it holds vectors of colours: split it into one image each")
     offset = float(header["vox_offset"])
     if not (length <= offset <= limit and offset.is_integer()):
-        raise _UnreadableError(f"its header is damaged: its values cannot begin at byte {offset:g}")
+        raise UnreadableError(f"its header is damaged: its values cannot begin at byte {offset:g}")
     count = int(np.prod((*shape, channels, bytes_of_colour or 1), dtype=object))
     needed = int(offset) + count * dtype.itemsize
     if needed > limit:
         if size is None:
-            raise _UnreadableError(f"it would unpack to {needed:.3g} bytes, which no image of its size does")
-        raise _UnreadableError(f"it is cut short: {size} of {needed} bytes are there")
+            raise UnreadableError(f"it would unpack to {needed:.3g} bytes, which no image of its size does")
+        raise UnreadableError(f"it is cut short: {size} of {needed} bytes are there")
     extensions = bytes(_read_exactly(stream, int(offset) - length))
     flat = np.frombuffer(_read_exactly(stream, count * dtype.itemsize), dtype)
     if bytes_of_colour:
@@ -249,7 +243,7 @@ def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
     while len(content) < count:
         part = stream.read(min(CHUNK, count - len(content)))
         if not part:
-            raise _UnreadableError(f"it is cut short: {count - len(content)} bytes are missing")
+            raise UnreadableError(f"it is cut short: {count - len(content)} bytes are missing")
         content += part
     return content
 
@@ -259,16 +253,16 @@ def _shape(header: Header) -> tuple[tuple[int, ...], int]:
     dims = [int(length) for length in header["dim"]]
     ndim, lengths = dims[0], dims[1 : dims[0] + 1]
     if not 1 <= ndim <= 7 or any(length < 1 for length in lengths):
-        raise _UnreadableError(f"its header is damaged: it tells of {ndim} axes of lengths {lengths}")
+        raise UnreadableError(f"its header is damaged: it tells of {ndim} axes of lengths {lengths}")
     if ndim == 1:
-        raise _UnreadableError("it is a row of values, no image")
+        raise UnreadableError("it is a row of values, no image")
     if ndim >= 4 and lengths[3] > 1:
-        raise _UnreadableError(
+        raise UnreadableError(
             f"it holds {lengths[3]} volumes: split it into volumes, "
             "or store along the fifth axis what are channels of one volume"
         )
     if any(length > 1 for length in lengths[5:]):
-        raise _UnreadableError(f"it has {ndim} axes of lengths {lengths}: split it into volumes")
+        raise UnreadableError(f"it has {ndim} axes of lengths {lengths}: split it into volumes")
     return tuple(lengths[:3]), lengths[4] if ndim >= 5 else 1
 
 
@@ -278,9 +272,9 @@ def _stored_type(header: Header) -> tuple[np.dtype, int]:
     if code in COLOUR_TYPES:
         return np.dtype("u1"), COLOUR_TYPES[code]
     if code in COMPLEX_TYPES:
-        raise _UnreadableError("it holds complex values: save their magnitude")
+        raise UnreadableError("it holds complex values: save their magnitude")
     if code not in SCALAR_TYPES:
-        raise _UnreadableError(f"it stores its values in a type that is not supported ({code}): convert it to float32")
+        raise UnreadableError(f"it stores its values in a type that is not supported ({code}): convert it to float32")
     return np.dtype(SCALAR_TYPES[code]).newbyteorder(header.endianness), 0
 
 
@@ -288,7 +282,7 @@ def _affine(header: Header, shape: tuple[int, ...]) -> np.ndarray:
     """The affine matrix as nibabel takes it: sform, or else qform, or else the voxel sizes alone."""
     checked = header.copy()
     if not np.isfinite(checked["pixdim"][:4]).all():
-        raise _UnreadableError("its voxel sizes are not finite: mend pixdim in its header")
+        raise UnreadableError("its voxel sizes are not finite: mend pixdim in its header")
     if header["sform_code"] <= 0 and header["qform_code"] <= 0:
         checked["pixdim"][1:4][checked["pixdim"][1:4] == 0] = 1
     silent = logging.getLogger(f"{__name__}.header")
@@ -297,13 +291,13 @@ def _affine(header: Header, shape: tuple[int, ...]) -> np.ndarray:
     try:
         affine = np.array(checked.get_best_affine(), np.float64)
     except ValueError as error:
-        raise _UnreadableError("its orientation is no rotation: mend the quaternion (qform) in its header") from error
+        raise UnreadableError("its orientation is no rotation: mend the quaternion (qform) in its header") from error
     with np.errstate(all="ignore"):
         sizes = voxel_sizes(affine)
         unit = affine[:3, :3] / sizes
     # A matrix whose axes lie in one plane, or have no length, places voxels on top of each other.
     if not np.isfinite(affine).all() or not np.isfinite(unit).all() or abs(np.linalg.det(unit)) < 1e-3:
-        raise _UnreadableError("its affine matrix cannot be inverted: mend sform or qform in its header")
+        raise UnreadableError("its affine matrix cannot be inverted: mend sform or qform in its header")
     return affine
 
 
@@ -321,10 +315,6 @@ def _slice_axis(header: Header, affine: np.ndarray, spatial_dims: int) -> int | 
     sizes = voxel_sizes(affine)
     largest = int(np.argmax(sizes))
     return largest if sizes[largest] > CLEARLY_LARGER * np.delete(sizes, largest).max() else None
-
-
-def _description(provenance: Provenance) -> str:
-    return f"{provenance.software} {provenance.version} derived, model {provenance.model}"
 
 
 def _described(header: Header, description: str) -> Header:

@@ -18,7 +18,7 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from scripts.cases.base import CaseImage, Provenance
+from scripts.cases.base import CaseImage, Provenance, UnreadableError
 from scripts.cases.storage import real_values, stored_values
 from scripts.errors import InputError
 
@@ -125,39 +125,32 @@ class RasterCase(CaseImage):
         if content.alpha is not None:
             stored = np.concatenate([stored, content.alpha[None]])
         file = target.with_name(target.name + content.suffix)
-        software = f"{provenance.software} {provenance.version} derived, model {provenance.model}"
-        return _write(_encode(stored.transpose(2, 1, 0), content, software), file)
+        return _write(_encode(stored.transpose(2, 1, 0), content, provenance.sentence()), file)
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
         """Write a map of standard deviations as ``target.tif``, float32; see :meth:`CaseImage.write_deviation`."""
         values = deviation.detach().cpu().numpy().astype(np.float32)
-        software = f"{provenance.software} {provenance.version} standard deviation, model {provenance.model}"
+        software = provenance.sentence("standard deviation")
         options = {"compression": "tiff_adobe_deflate", "tiffinfo": _directory({SOFTWARE: software})}
         content = _saved(_picture(values.transpose(2, 1, 0)), "TIFF", **options)
         return _write(content, target.with_name(f"{target.name}.tif"))
 
 
-class _UnreadableError(Exception):
-    """Why a file cannot be read, to follow its name in a sentence."""
-
-
 def _read(file: Path) -> _Content:
     if not file.stat().st_size:
-        raise _UnreadableError("it is empty")
+        raise UnreadableError("it is empty")
     # Given a path, Pillow maps the file to memory and then scrambles uncompressed TIFF that is to be turned upright.
     with file.open("rb") as raw, Image.open(raw, formats=tuple(SUFFIXES)) as image:
         pages = getattr(image, "n_frames", 1)
         if pages > 1:
-            raise _UnreadableError(f"it holds {pages} pages: save each page as a file, or the stack as NIfTI")
+            raise UnreadableError(f"it holds {pages} pages: save each page as a file, or the stack as NIfTI")
         if image.mode not in MODES:
-            raise _UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")
+            raise UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")
         pixels = image.width * image.height
         if pixels > max(MANY_PIXELS, LARGEST_COMPRESSION * file.stat().st_size):
-            raise _UnreadableError(
-                f"it is damaged: it claims {image.width}×{image.height} pixels, which it cannot hold"
-            )
+            raise UnreadableError(f"it is damaged: it claims {image.width}×{image.height} pixels, which it cannot hold")
         if isinstance(image, TiffImagePlugin.TiffImageFile) and sum(map(_area, image.tile)) < pixels:
-            raise _UnreadableError("it is damaged: parts of it are missing")
+            raise UnreadableError("it is damaged: parts of it are missing")
         is_deep_colour = _is_deep_colour(image, file)
         image.load()
         samples = _deep_samples(image, file) if is_deep_colour else _samples(image)
@@ -205,7 +198,7 @@ def _deep_samples(image: Image.Image, file: Path) -> np.ndarray:
     samples: np.ndarray = deep.astype(np.uint16)
     eight_bits = np.asarray(expected).reshape(*expected.size[::-1], -1)
     if samples.shape != eight_bits.shape or not np.array_equal(samples >> 8, eight_bits):
-        raise _UnreadableError("its 16-bit colours are laid out in a way that is not supported: save it as 16-bit PNG")
+        raise UnreadableError("its 16-bit colours are laid out in a way that is not supported: save it as 16-bit PNG")
     return samples
 
 
@@ -385,7 +378,7 @@ def _why(error: Exception) -> str:
         return "it is no PNG, TIFF, JPEG, BMP or GIF image, or its header is damaged"
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
-    if isinstance(error, _UnreadableError):
+    if isinstance(error, UnreadableError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from scripts.errors import InputError
+from scripts.files import written_whole
 from scripts.trained_model import ModelDescription
 
 __all__ = ["ModelSaver", "TrainingCheckpoint", "load_model"]
@@ -174,10 +175,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(state: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def _load_state(item: Any, state: Mapping[str, Any], name: str) -> None:

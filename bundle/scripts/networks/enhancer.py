@@ -137,9 +137,10 @@ class Enhancer(nn.Module):
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """Return the LQ code v_y of ``image`` (B, C, *spatial), (B, code_channels)."""
-        return self._pooled_code(self.encoder(self.pad(image))[-1])
+        return self.pooled_code(self.encoder(self.pad(image))[-1])
 
-    def _pooled_code(self, bottleneck: torch.Tensor) -> torch.Tensor:
+    def pooled_code(self, bottleneck: torch.Tensor) -> torch.Tensor:
+        """Return the LQ code v_y, (B, code_channels), of the encoder's coarsest features."""
         return self.code(self.global_pool(bottleneck).flatten(1))
 
     def decode(self, features: list[torch.Tensor], cue: torch.Tensor, code: torch.Tensor | None = None) -> torch.Tensor:
@@ -155,7 +156,7 @@ class Enhancer(nn.Module):
         """
         x = features[-1]
         if code is None:
-            code = self._pooled_code(x)
+            code = self.pooled_code(x)
         joint_cue = torch.cat([cue, code], dim=1)
         level = len(features) - 1
         for block, modulate in zip(self.decoder, self.modulation):  # noqa: B905 - TorchScript knows no strict=

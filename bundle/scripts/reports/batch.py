@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from scripts.errors import InputError
+from scripts.files import written_whole
 from scripts.pictures import display_plane, enlarged, grey_or_colour
 from scripts.reports.safety import MEASURES, Limit, SafetyThresholds, Verdict, robust_range
 
@@ -473,13 +473,7 @@ def _mark(image: torch.Tensor, place: tuple[int, ...], axis: int, plane: int | N
 @contextmanager
 def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
     """Open a file that takes its place only when it is complete."""
-    part = path.with_name(f".{path.name}.part")
     # Names of files need not be valid Unicode.
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    try:
-        with part.open(mode, **text) as file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as unfinished, unfinished.open(mode, **text) as file:
+        yield file

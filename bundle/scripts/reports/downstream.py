@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from scripts.data import IMAGE, LABEL, TASKS
 from scripts.engines import REFERENCE
 from scripts.errors import InputError
+from scripts.files import written_whole
 from scripts.handlers.checkpoint import load_model
 from scripts.handlers.metrics import image_quality
 from scripts.handlers.panels import case_name
@@ -769,11 +769,8 @@ def _mean_and_spread(values: Sequence[float], digits: int) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write under a name of this process and rename: nobody finds half a file, whoever else writes it too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")
 
 
 def _overlaid(plane: npt.NDArray[np.float64], classes: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
