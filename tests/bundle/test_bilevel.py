@@ -102,7 +102,7 @@ def test_images_without_a_label_take_part_in_enhancement_alone(
 def test_a_paused_bilevel_run_goes_on_as_if_nothing_had_been(run: Run, tmp_path: Path) -> None:
     def weights(name: str) -> dict[str, torch.Tensor]:
         state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
-        modules = ("network", "ema_network", "downstream_network", "downstream_ema_network")
+        modules = ("network", "ema_network", "downstream_network", "downstream_ema_network", "clean_network")
         return {f"{module}.{key}": value for module in modules for key, value in state[module].items()}
 
     settings = {"epochs": 4, "hypergradient": "unrolled"}
@@ -224,6 +224,7 @@ def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run
         ({"model_metric": "hausdorff95"}, "model_metric must be"),
         ({"warmup_epochs": 2}, "leaves none of the epochs (2) for bi-level training"),
         ({"downstream_batch_size": 0}, "downstream_batch_size"),
+        ({"upper_batch_size": 0}, "upper_batch_size"),
     ],
 )
 def test_wrong_settings_are_refused_before_training(run: Run, overrides: dict[str, Any], message: str) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from scripts.data import EpochSampler, UnpairedDataset
-from scripts.engines import BilevelTrainer, DownstreamProblem, check_downstream
+from scripts.engines import BilevelTrainer, CleanReader, DownstreamProblem, check_downstream
 from scripts.errors import InputError
 from scripts.handlers import TrainingCheckpoint
 from scripts.losses import EnhancementLoss
@@ -88,6 +88,19 @@ def weights(network: nn.Module) -> torch.Tensor:
     return torch.cat([value.detach().flatten().clone() for value in network.state_dict().values()])
 
 
+def task_term(engine: BilevelTrainer) -> torch.Tensor:
+    """The weighted loss of S on the next batch of B."""
+    return engine.task_terms()["task"]
+
+
+def clean_reader() -> CleanReader:
+    torch.manual_seed(2)
+    network = unet()
+    return CleanReader(
+        network, torch.optim.Adam(network.parameters(), 1e-2), DiceCELoss(to_onehot_y=True, softmax=True)
+    )
+
+
 def task_gradient(mode: str) -> torch.Tensor:
     """The gradient of the task term by the enhancer's weights, after S has learnt a little.
 
@@ -99,7 +112,7 @@ def task_gradient(mode: str) -> torch.Tensor:
     downstream.start_epoch(1)
     engine.lower_steps()
     engine._lower = engine.lower_steps()
-    engine.task_term().backward()
+    task_term(engine).backward()
     return torch.cat([w.grad.flatten() for w in engine.network.enhancer.parameters() if w.grad is not None])
 
 
@@ -241,7 +254,7 @@ def test_unrolled_is_the_derivative_through_the_real_step(make_optimizer: Any) -
         weight = engine.network.enhancer.final.weight
         restart()
         engine._lower = engine.lower_steps()
-        (gradient,) = torch.autograd.grad(engine.task_term(), weight)
+        (gradient,) = torch.autograd.grad(task_term(engine), weight)
 
         def upper_loss_at(shift: float) -> float:
             restart()
@@ -263,7 +276,7 @@ def test_the_task_leaves_the_downstream_networks_weights_to_the_lower_problem() 
     downstream, data = problem()
     engine = trainer(downstream, data, hypergradient="first_order", warmup_epochs=0)
     downstream.start_epoch(1)
-    engine.task_term().backward()
+    task_term(engine).backward()
     assert all(weight.grad is None for weight in downstream.network.parameters())
 
 
@@ -274,6 +287,60 @@ def test_the_downstream_networks_features_judge_once_it_has_joined() -> None:
     alone = losses_of(trainer(*problem()))
     assert losses[0]["multi_encoder"] == alone[0]["multi_encoder"]
     assert losses[STEPS]["multi_encoder"] != alone[STEPS]["multi_encoder"]
+
+
+# --------------------------------------------------------------------------------- the reader of clean images alone
+
+
+def test_the_clean_reader_learns_the_guides_and_judges_the_enhanced() -> None:
+    reader = clean_reader()
+    losses = losses_of(trainer(*problem(), clean_reader=reader, max_epochs=13))
+    assert not {"transfer", "clean_reader"} & set(losses[STEPS - 1])  # warm-up
+    assert losses[-1]["clean_reader"] < 0.5 * losses[STEPS]["clean_reader"]
+    terms = set(losses[-1]) - {"total", "downstream", "clean_reader", "discriminator"}
+    assert "transfer" in terms
+    assert sum(losses[-1][name] for name in terms) == pytest.approx(losses[-1]["total"], rel=1e-5)
+
+
+def test_the_clean_reader_never_sees_an_enhanced_image() -> None:
+    """Whatever the enhancer is, it becomes the same."""
+    readers = []
+    for scale in (0.0, 1.0):
+        reader = clean_reader()
+        engine = trainer(*problem(), clean_reader=reader, warmup_epochs=0, max_epochs=1)
+        nn.init.normal_(engine.network.enhancer.final.weight, std=scale)
+        engine.run()
+        readers.append(weights(reader.network))
+    assert torch.equal(*readers)
+
+
+def test_what_the_clean_reader_reads_reaches_the_enhancer_and_not_its_own_weights() -> None:
+    downstream, data = problem()
+    reader = clean_reader()
+    engine = trainer(downstream, data, clean_reader=reader, warmup_epochs=0, task_weight=0.0, transfer_weight=3.0)
+    downstream.start_epoch(1)
+    engine.lower_steps()
+    reader.optimizer.zero_grad(set_to_none=True)
+    terms = engine.task_terms()
+    assert set(terms) == {"transfer"}
+    terms["transfer"].backward()
+    assert all(weight.grad is None for weight in reader.network.parameters())
+    assert engine.network.enhancer.final.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("settings", [{"transfer_weight": 0.0}, {"hypergradient": "none"}])
+def test_a_clean_reader_that_nobody_asks_learns_nothing(settings: dict[str, Any]) -> None:
+    reader = clean_reader()
+    before = weights(reader.network)
+    losses = losses_of(trainer(*problem(), clean_reader=reader, warmup_epochs=0, **settings))
+    assert "transfer" not in losses[-1]
+    assert torch.equal(weights(reader.network), before)
+
+
+def test_without_labelled_guides_there_is_no_clean_reader() -> None:
+    losses = losses_of(trainer(*problem(hq_labels=False), clean_reader=clean_reader(), warmup_epochs=0))
+    assert "task" in losses[-1]
+    assert "transfer" not in losses[-1]
 
 
 # ---------------------------------------------------------------------------------------------------------- resuming
@@ -314,6 +381,7 @@ def test_resumed_training_equals_one_that_never_stopped(mode: str, tmp_path: Pat
         ({"hypergradient": "exact"}, 'Unknown hypergradient "exact": use one of none, first_order'),
         ({"inner_steps": 0}, "must be 1 or more, not 0"),
         ({"task_weight": -1.0}, "task_weight must be 0 or more"),
+        ({"transfer_weight": -1.0}, "transfer_weight must be 0 or more"),
         ({"warmup_epochs": -1}, "warmup_epochs must be 0 or more"),
     ],
 )

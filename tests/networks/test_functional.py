@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.networks.nets import DynUNet, UNet
+from monai.networks.nets import DenseNet121, DynUNet, UNet
 from torch import nn
 
-from scripts.networks import call_with
+from scripts.networks import call_with, reinitialized
 
 
 class Shared(nn.Module):
@@ -48,3 +48,17 @@ def test_the_networks_own_weights_stay(network: nn.Module, x: torch.Tensor) -> N
 @pytest.mark.parametrize(("network", "x"), NETWORKS)
 def test_with_its_own_weights_it_is_the_network(network: nn.Module, x: torch.Tensor) -> None:
     assert torch.equal(call_with(network, lambda weight: weight, x), network(x))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [NETWORKS[1][0], NETWORKS[2][0], DenseNet121(2, 1, 2, init_features=4, growth_rate=2, block_config=(1, 1))],
+    ids=["UNet", "DynUNet", "DenseNet121"],
+)
+def test_weights_are_drawn_anew_by_the_seed_alone(network: nn.Module) -> None:
+    first = dict(reinitialized(network, 1).named_parameters())
+    again, other = (dict(reinitialized(network, seed).named_parameters()) for seed in (1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    drawn = [name for name, weight in first.items() if weight.ndim > 1]
+    assert drawn
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)

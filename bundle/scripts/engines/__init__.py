@@ -3,7 +3,7 @@
 """Training and evaluation workflows of HQG-Net."""
 
 from scripts.engines.bilevel_trainer import BilevelTrainer
-from scripts.engines.downstream import DownstreamProblem, check_downstream
+from scripts.engines.downstream import CleanReader, DownstreamNetwork, DownstreamProblem, check_downstream
 from scripts.engines.enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
 from scripts.engines.evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
 from scripts.engines.hypergradients import HYPERGRADIENTS
@@ -17,6 +17,8 @@ __all__ = [
     "TASK_PRED",
     "TASK_REFERENCE",
     "BilevelTrainer",
+    "CleanReader",
+    "DownstreamNetwork",
     "DownstreamProblem",
     "EnhancementEvaluator",
     "EnhancementTrainer",

@@ -12,8 +12,8 @@ from ignite.engine import Events
 from monai.utils import CommonKeys as Keys
 from torch import nn
 
-from scripts.data import GUIDE
-from scripts.engines.downstream import DownstreamProblem
+from scripts.data import GUIDE, GUIDE_LABEL
+from scripts.engines.downstream import CleanReader, DownstreamProblem
 from scripts.engines.enhancement_trainer import EnhancementTrainer
 from scripts.engines.hypergradients import (
     HYPERGRADIENTS,
@@ -37,28 +37,36 @@ class BilevelTrainer(EnhancementTrainer):
 
     .. math::
         \text{upper: } &\min_{\theta}\; L_{enh}(\theta)
-            + \lambda_{task}\,\ell\bigl(S_{\omega^*}(E_\theta(y_B)), t_B\bigr) \\
+            + \lambda_{task}\,\ell\bigl(S_{\omega^*}(E_\theta(y_B)), t_B\bigr)
+            + \lambda_{tr}\,\ell\bigl(S_{\psi^*}(E_\theta(y_B)), t_B\bigr) \\
         \text{lower: } &\omega^* = \arg\min_\omega\; \ell\bigl(S_\omega(E_\theta(y_A)), t_A\bigr)
-            + \lambda_z\,\ell\bigl(S_\omega(z), t_z\bigr)
+            + \lambda_z\,\ell\bigl(S_\omega(z), t_z\bigr),\qquad
+            \psi^* = \arg\min_\psi\; \ell\bigl(S_\psi(z), t_z\bigr)
 
     For ``warmup_epochs`` it is the :class:`EnhancementTrainer`. Then one iteration
 
-    1. lets S take ``inner_steps`` optimiser steps on enhanced batches of A and, where these have labels, their guides;
-    2. takes the step of :class:`EnhancementTrainer`, whose objective now holds the term ``task`` as well: the loss of S
-       on an enhanced batch of B. Its gradient is the hypergradient: with S held constant (``"first_order"``), or with
-       what S's last step makes of the change (:mod:`scripts.engines.hypergradients`). It is taken by the enhanced
-       images; from there one backward pass carries it into the weights, so that the enhancer itself, and the
-       normalisation in it, are never differentiated twice.
+    1. lets S take ``inner_steps`` optimiser steps on enhanced batches of A and, where these have labels, their guides,
+       and the clean reader :math:`S_\psi` as many on these guides alone;
+    2. takes the step of :class:`EnhancementTrainer`, whose objective now holds two terms more, both of an enhanced
+       batch of B: ``transfer``, the loss of the clean reader, and ``task``, that of S. The gradient of the latter is
+       the hypergradient: with S held constant (``"first_order"``), or with what S's last step makes of the change
+       (:mod:`scripts.engines.hypergradients`). It is taken by the enhanced images; from there one backward pass
+       carries it into the weights, so that the enhancer itself, and the normalisation in it, are never differentiated
+       twice.
 
     ``state.output["losses"]`` has, beside those of :class:`EnhancementTrainer`, ``task`` (weighted), ``downstream``
-    (the lower loss, mean over the inner steps) and, where there is a response, ``response``: the norm of its gradient
-    by the images relative to that of the direct one.
+    (the lower loss, mean over the inner steps); where there is a clean reader, ``transfer`` (weighted) and
+    ``clean_reader`` (what it learns by); and where there is a response, ``response``: the norm of its gradient by the
+    images relative to that of the direct one.
 
     Args:
         downstream: S and its data; None trains enhancement alone throughout.
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
         task_weight: :math:`\lambda_{task}`. Defaults to 20.
+        clean_reader: a network that learns from labelled high-quality images alone; None leaves ``transfer`` out, and
+            so do ``transfer_weight`` 0, ``hypergradient`` ``"none"`` and guides without labels.
+        transfer_weight: :math:`\lambda_{tr}`. Defaults to 20.
         warmup_epochs: epochs of enhancement alone. Defaults to 1.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
@@ -80,6 +88,8 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
         task_weight: float = 20.0,
+        clean_reader: CleanReader | None = None,
+        transfer_weight: float = 20.0,
         warmup_epochs: int = 1,
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
@@ -98,6 +108,7 @@ class BilevelTrainer(EnhancementTrainer):
             )
         for name, value in (
             ("task_weight", task_weight),
+            ("transfer_weight", transfer_weight),
             ("warmup_epochs", warmup_epochs),
             ("neumann_terms", neumann_terms),
             ("damping", damping),
@@ -113,6 +124,8 @@ class BilevelTrainer(EnhancementTrainer):
         self.downstream = downstream
         self.hypergradient = hypergradient
         self.task_weight = task_weight
+        self.clean_reader = clean_reader if hypergradient != "none" and transfer_weight > 0 else None
+        self.transfer_weight = transfer_weight
         self.warmup_epochs = warmup_epochs
         self.inner_steps = inner_steps
         self.finite_difference_epsilon = finite_difference_epsilon
@@ -151,7 +164,7 @@ class BilevelTrainer(EnhancementTrainer):
         """Let S take its steps; return the last of them where the hypergradient follows it."""
         assert self.downstream is not None
         self.network.train()
-        losses = []
+        losses, clean_losses = [], []
         traced = None
         for steps_left in reversed(range(self.inner_steps)):
             follow = self.follows_response and steps_left == 0
@@ -160,11 +173,15 @@ class BilevelTrainer(EnhancementTrainer):
                 enhanced = self.enhance(batch)
             before = [weight.detach().clone() for weight in self.downstream.parameters()] if follow else []
             losses.append(self.downstream.step(enhanced, batch))
+            if self.clean_reader is not None and GUIDE_LABEL in batch:
+                clean_losses.append(self.clean_reader.step(batch[GUIDE], batch[GUIDE_LABEL]))
             if follow:
                 after = [weight.detach() for weight in self.downstream.parameters()]
                 step = LowerStep(before, after, step_derivative(self.downstream.optimizer, before))
                 traced = _TracedStep(step, enhanced, batch)
         self._task_losses["downstream"] = sum(losses) / len(losses)
+        if clean_losses:
+            self._task_losses["clean_reader"] = sum(clean_losses) / len(clean_losses)
         return traced
 
     def enhance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -179,21 +196,35 @@ class BilevelTrainer(EnhancementTrainer):
         return losses | self._task_losses
 
     def objective(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, torch.Tensor]:
-        """Return the terms of :class:`EnhancementTrainer`, and ``task``."""
+        """Return the terms of :class:`EnhancementTrainer`, ``task`` and ``transfer``."""
         terms = super().objective(batch, enhanced)
-        if self.cooperates and self.hypergradient != "none" and self.task_weight > 0:
-            terms["task"] = self.task_weight * self.task_term()
+        if self.cooperates and self.hypergradient != "none":
+            terms |= self.task_terms()
         return terms
 
     def judges(self) -> dict[str, nn.Module]:
         """Return S's features, once S has joined in; in separate training the enhancer sees nothing of S."""
         return self.downstream_judges if self.cooperates and self.hypergradient != "none" else {}
 
-    def task_term(self) -> torch.Tensor:
-        """Return the loss of S on the next batch of B, a scalar whose gradient is the hypergradient."""
+    def task_terms(self) -> dict[str, torch.Tensor]:
+        """Return the weighted losses of S and of the clean reader on the next batch of B, those that are wanted."""
+        transfers = self.clean_reader is not None and "clean_reader" in self._task_losses
+        if self.task_weight == 0 and not transfers:
+            return {}
         assert self.downstream is not None
         batch = self.to_device(self.downstream.next_upper())
-        images = [self.enhance(batch)] if self._lower is None else [self.enhance(batch), self._lower.enhanced]
+        enhanced = self.enhance(batch)
+        terms = {}
+        if self.task_weight > 0:
+            terms["task"] = self.task_weight * self.task_term(enhanced, batch)
+        if transfers:
+            assert self.clean_reader is not None
+            terms["transfer"] = self.transfer_weight * self.clean_reader.judge(enhanced, batch[Keys.LABEL])
+        return terms
+
+    def task_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of S on an enhanced batch of B, a scalar whose gradient is the hypergradient."""
+        images = [enhanced] if self._lower is None else [enhanced, self._lower.enhanced]
         gradient = self.hypergradient_of(images, batch)
         if not torch.isfinite(gradient.upper_loss):
             raise InputError(

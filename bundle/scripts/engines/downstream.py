@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,68 +19,24 @@ from scripts.engines.hypergradients import Tensors
 from scripts.errors import InputError
 from scripts.networks import call_with
 
-__all__ = ["DownstreamProblem", "check_downstream"]
+__all__ = ["CleanReader", "DownstreamNetwork", "DownstreamProblem", "check_downstream"]
 
 
-class DownstreamProblem:
-    r"""A downstream network S and its two halves of the labelled data.
+class DownstreamNetwork:
+    """A downstream network S with its optimiser and its loss.
 
-    .. math::
-        \text{lower: } \min_\omega\; \ell(S_\omega(\hat x_A), t_A) + \lambda_z\,\ell(S_\omega(z), t_z),\qquad
-        \text{upper: } \min_\theta\; \ell(S_{\omega^*}(\hat x_B), t_B)
-
-    with enhanced images :math:`\hat x` of the halves A and B, and labelled high-quality images z where the batches of A
-    have any. Everything here runs in single precision: differences and second derivatives need the digits.
+    Everything here runs in single precision: differences and second derivatives need the digits.
 
     Args:
         network: S, from images (B, C, *spatial) to logits.
         optimizer: over the parameters of S.
         loss_function: from logits and labels to a scalar.
-        lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
-        upper_batches: batches of half B: ``image``, ``label``, ``guide``.
-        guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what
-            is not like them, and the more the enhancer has to come up to them. Defaults to 1.
-
-    Raises:
-        InputError: when ``guide_weight`` is negative.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        optimizer: Optimizer,
-        loss_function: nn.Module,
-        lower_batches: Iterable[Any],
-        upper_batches: Iterable[Any],
-        guide_weight: float = 1.0,
-    ) -> None:
-        if not guide_weight >= 0:
-            raise InputError(f"guide_weight weighs the labelled high-quality images: 0 or more, not {guide_weight}.")
+    def __init__(self, network: nn.Module, optimizer: Optimizer, loss_function: nn.Module) -> None:
         self.network = network
         self.optimizer = optimizer
         self.loss_function = loss_function
-        self.lower_batches = lower_batches
-        self.upper_batches = upper_batches
-        self.guide_weight = guide_weight
-        self._streams: tuple[Iterator[Any], Iterator[Any]] = (iter(()), iter(()))
-
-    def start_epoch(self, epoch: int) -> None:
-        """Begin the batches of an epoch."""
-        for batches in (self.lower_batches, self.upper_batches):
-            set_epoch = getattr(getattr(batches, "sampler", None), "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
-        self._streams = _when_asked(self.lower_batches), _when_asked(self.upper_batches)
-
-    def next_lower(self) -> dict[str, torch.Tensor]:
-        """Return the next batch of half A."""
-        batch: dict[str, torch.Tensor] = next(self._streams[0])
-        return batch
-
-    def next_upper(self) -> dict[str, torch.Tensor]:
-        """Return the next batch of half B."""
-        batch: dict[str, torch.Tensor] = next(self._streams[1])
-        return batch
 
     def parameters(self) -> list[torch.Tensor]:
         """Return the weights that the optimiser changes, in its order."""
@@ -107,6 +64,79 @@ class DownstreamProblem:
         logits = call_with(self.network, lambda weight: given.get(id(weight), weight), images)
         return logits
 
+    def descend(self, loss: torch.Tensor) -> float:
+        """Let S take one optimiser step down a loss; return its value.
+
+        Raises:
+            InputError: when the loss is not finite.
+        """
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise InputError(f"The downstream network's loss became {value}: lower downstream_learning_rate.")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return value
+
+
+class DownstreamProblem(DownstreamNetwork):
+    r"""A downstream network S and its two halves of the labelled data.
+
+    .. math::
+        \text{lower: } \min_\omega\; \ell(S_\omega(\hat x_A), t_A) + \lambda_z\,\ell(S_\omega(z), t_z),\qquad
+        \text{upper: } \min_\theta\; \ell(S_{\omega^*}(\hat x_B), t_B)
+
+    with enhanced images :math:`\hat x` of the halves A and B, and labelled high-quality images z where the batches of A
+    have any.
+
+    Args:
+        network: see :class:`DownstreamNetwork`.
+        optimizer: likewise.
+        loss_function: likewise.
+        lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
+        upper_batches: batches of half B: ``image``, ``label``, ``guide``.
+        guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what
+            is not like them, and the more the enhancer has to come up to them. Defaults to 1.
+
+    Raises:
+        InputError: when ``guide_weight`` is negative.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        loss_function: nn.Module,
+        lower_batches: Iterable[Any],
+        upper_batches: Iterable[Any],
+        guide_weight: float = 1.0,
+    ) -> None:
+        if not guide_weight >= 0:
+            raise InputError(f"guide_weight weighs the labelled high-quality images: 0 or more, not {guide_weight}.")
+        super().__init__(network, optimizer, loss_function)
+        self.lower_batches = lower_batches
+        self.upper_batches = upper_batches
+        self.guide_weight = guide_weight
+        self._streams: tuple[Iterator[Any], Iterator[Any]] = (iter(()), iter(()))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin the batches of an epoch."""
+        for batches in (self.lower_batches, self.upper_batches):
+            set_epoch = getattr(getattr(batches, "sampler", None), "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+        self._streams = _when_asked(self.lower_batches), _when_asked(self.upper_batches)
+
+    def next_lower(self) -> dict[str, torch.Tensor]:
+        """Return the next batch of half A."""
+        batch: dict[str, torch.Tensor] = next(self._streams[0])
+        return batch
+
+    def next_upper(self) -> dict[str, torch.Tensor]:
+        """Return the next batch of half B."""
+        batch: dict[str, torch.Tensor] = next(self._streams[1])
+        return batch
+
     def lower_loss(
         self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor], parameters: Tensors | None = None
     ) -> torch.Tensor:
@@ -119,15 +149,7 @@ class DownstreamProblem:
     def step(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> float:
         """Let S take one optimiser step down the lower problem's loss; return that loss."""
         self.network.train()
-        loss = self.lower_loss(enhanced.detach(), batch)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"The downstream network's loss became {float(loss.detach())}: lower downstream_learning_rate."
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return float(loss.detach())
+        return self.descend(self.lower_loss(enhanced.detach(), batch))
 
     def check_smooth(self, hypergradient: str) -> None:
         """Refuse layers whose output is no function of weights and input alone.
@@ -150,6 +172,32 @@ class DownstreamProblem:
                 f'The hypergradient "{hypergradient}" evaluates the downstream network at other weights, and {kind} '
                 f'("{name}") gives another result each time: build the network with {mend}, or use "first_order".'
             )
+
+
+class CleanReader(DownstreamNetwork):
+    r"""A downstream network that learns from high-quality images alone, as those of other people have.
+
+    .. math:: \psi^* = \arg\min_\psi\; \ell(S_\psi(z), t_z)
+
+    S of :class:`DownstreamProblem` learns on enhanced images too, and so comes to read what only this enhancer draws.
+    The loss :math:`\ell(S_{\psi^*}(\hat x_B), t_B)` of this one says what the images are worth to a network that has
+    never seen one of them. :math:`\psi^*` does not depend on the enhancer: the gradient with constant weights is exact.
+
+    Args:
+        network: see :class:`DownstreamNetwork`.
+        optimizer: likewise.
+        loss_function: likewise.
+    """
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """Take one optimiser step on high-quality images; return the loss."""
+        self.network.train()
+        return self.descend(self.loss(images, labels))
+
+    def judge(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss on enhanced images, read as in use: weights and statistics are constant."""
+        self.network.eval()
+        return self.loss(images, labels, [parameter.detach() for parameter in self.parameters()])
 
 
 def _when_asked(batches: Iterable[Any]) -> Iterator[Any]:

@@ -4,7 +4,7 @@
 
 from scripts.networks.discriminator import DetailDiscriminator
 from scripts.networks.enhancer import Enhancer, EnhancerEncoder, pad_to_multiple
-from scripts.networks.functional import call_with
+from scripts.networks.functional import call_with, reinitialized
 from scripts.networks.guidance_encoder import GuidanceEncoder, GuidanceFeatures
 from scripts.networks.hqgnet import GuidedEnhancement, HQGNet, draw_cues, mean_and_deviation
 from scripts.networks.joint_norm import JointNorm
@@ -29,4 +29,5 @@ __all__ = [
     "draw_cues",
     "mean_and_deviation",
     "pad_to_multiple",
+    "reinitialized",
 ]

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks as functions of their weights."""
+"""Networks with other weights than their own."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -30,3 +31,25 @@ def call_with(network: nn.Module, replace: Callable[[nn.Parameter], torch.Tensor
         for name, weight in module.named_parameters(recurse=False)
     }
     return functional_call(network, weights, inputs, tie_weights=False)
+
+
+def reinitialized(network: nn.Module, seed: int) -> nn.Module:
+    """Return a copy of a network whose layers have drawn their initial weights anew.
+
+    Layers draw as PyTorch's do by themselves (``reset_parameters``), also where the architecture once chose otherwise.
+    The global random state stays as it was.
+
+    Args:
+        network: any network made of PyTorch's layers.
+        seed: of the draw; equal seeds give equal weights.
+    """
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    # On the CPU, whose random numbers are the same on every machine.
+    fresh = copy.deepcopy(network).cpu()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return fresh.to(device)

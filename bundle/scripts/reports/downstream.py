@@ -39,12 +39,13 @@ from scripts.handlers.metrics import image_quality
 from scripts.handlers.panels import case_name
 from scripts.handlers.task_metrics import accuracy, auc_by_class, class_pair, dice_by_class, one_hot_pair
 from scripts.inferers import ClassificationInferer, SegmentationInferer
+from scripts.networks import reinitialized
 from scripts.pictures import compose_grid, display_plane, enlarged, grey_or_colour
 from scripts.reports.costs import ENHANCEMENT, load_costs, relative_cost
 from scripts.reports.tables import markdown_table
 from scripts.transforms.slices import slices_with_content, through_plane_axis
 
-__all__ = ["DownstreamReport", "LabelledDraws", "reinitialized"]
+__all__ = ["DownstreamReport", "LabelledDraws"]
 
 SEPARATE, SEPARATE_MODE = "separate", "none"
 ARMS = (SEPARATE, "first_order", "finite_difference", "unrolled", "implicit")
@@ -110,28 +111,6 @@ class LabelledDraws(Dataset[Item]):
             self.random_transforms.set_random_state(seed=int(sequence.generate_state(1)[0]))
             item |= self.random_transforms({key: item[key] for key in self.varied})
         return {key: convert_to_tensor(value) for key, value in item.items()}
-
-
-def reinitialized(network: nn.Module, seed: int) -> nn.Module:
-    """Return a copy of a network whose layers have drawn their initial weights anew.
-
-    Layers draw as PyTorch's do by themselves (``reset_parameters``), also where the architecture once chose otherwise.
-    The global random state stays as it was.
-
-    Args:
-        network: any network made of PyTorch's layers.
-        seed: of the draw; equal seeds give equal weights.
-    """
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    # On the CPU, whose random numbers are the same on every machine.
-    fresh = copy.deepcopy(network).cpu()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for module in fresh.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-    return fresh.to(device)
 
 
 class _Case(NamedTuple):
