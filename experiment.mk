@@ -30,7 +30,6 @@ LOGGED = > $(@D)/log.txt 2>&1 || { tail -3 $(@D)/log.txt >&2; false; }
 COMPARE = cd bundle && $(RUN) -m monai.bundle run downstream --config_file "[$(CONFIGS),'configs/downstream.yaml']" \
 	--dataset_dir $(DATA) --output_dir $(OUTPUT) --arms_dir $(OUTPUT)/arms --mlflow False \
 	--arms "[$(call listed,$(ARMS:%='%'))]" $(ARGS) $(COMPARE_ARGS)
-TRAINED := $(foreach arm,$(ARMS),$(foreach seed,$(SEEDS),$(OUTPUT)/arms/$(arm)/seed$(seed)/.trained))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -46,7 +45,7 @@ $(OUTPUT)/settings.txt: always
 		cat bundle/configs/train.yaml $(OVERLAY:%=bundle/%) $(DATA)/datalist.json | cksum; } > $@.now
 	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
 
-$(OUTPUT)/compared/seed%/.compared: $(TRAINED)
+$(OUTPUT)/compared/seed%/.compared: $(ARMS:%=$(OUTPUT)/arms/%/seed%/.trained)
 	@mkdir -p $(@D)
 	$(COMPARE) --seeds "[$*]" $(LOGGED)
 	touch $@
