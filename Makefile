@@ -79,7 +79,7 @@ experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and 
 	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment COSTS=$(DEMO)/costs
 
 # More patients than the demo has, none of them the same, and training that is long enough for them.
-LONG_ARGS := --amp True --epochs 12 --val_interval 4 --inner_steps 5 --upper_batch_size 4
+LONG_ARGS := --amp True --epochs 12 --val_interval 4 --inner_steps 5 --upper_batch_size 6
 experiment-long: demo/many/datalist.json ## Separate and first-order training, longer and with three times the patients (hours)
 	$(EXPERIMENT) DATA=$(DEMO)/many OUTPUT=$(DEMO)/experiment-long ARMS="separate first_order" ARGS='$(LONG_ARGS) $(ARGS)'
 
