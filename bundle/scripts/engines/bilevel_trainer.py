@@ -63,10 +63,10 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: S and its data; None trains enhancement alone throughout.
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
-        task_weight: :math:`\lambda_{task}`. Defaults to 20.
+        task_weight: :math:`\lambda_{task}`. Defaults to 10.
         clean_reader: a network that learns from labelled high-quality images alone; None leaves ``transfer`` out, and
             so do ``transfer_weight`` 0, ``hypergradient`` ``"none"`` and guides without labels.
-        transfer_weight: :math:`\lambda_{tr}`. Defaults to 20.
+        transfer_weight: :math:`\lambda_{tr}`. Defaults to 10.
         warmup_epochs: epochs of enhancement alone. Defaults to 1.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
@@ -87,9 +87,9 @@ class BilevelTrainer(EnhancementTrainer):
         *args: Any,
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
-        task_weight: float = 20.0,
+        task_weight: float = 10.0,
         clean_reader: CleanReader | None = None,
-        transfer_weight: float = 20.0,
+        transfer_weight: float = 10.0,
         warmup_epochs: int = 1,
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
