@@ -101,7 +101,7 @@ demo/costs/costs.md: bundle/configs/train.yaml bundle/configs/costs.yaml | demo/
 	cd bundle && for mode in enhancement none first_order finite_difference unrolled implicit; do \
 		if [ $$mode = enhancement ]; then mode="--task none"; else mode="--hypergradient $$mode"; fi; \
 		$(RUN) -m monai.bundle run measuring --config_file "['configs/train.yaml','configs/costs.yaml']" \
-			--dataset_dir $(DEMO)/data --output_dir $(DEMO)/costs $$mode $(ARGS) || exit 1; \
+			--dataset_dir $(DEMO)/data --output_dir $(DEMO)/costs $$mode || exit 1; \
 	done
 	cd bundle && $(RUN) -m scripts.reports.costs --input_dir $(DEMO)/costs
 
