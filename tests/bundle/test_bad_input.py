@@ -154,6 +154,11 @@ def test_counts_below_one(run: Run, name: str) -> None:
     assert name in sentence(run, **{name: 0})
 
 
+def test_no_loss_with_a_weight(run: Run) -> None:
+    none = dict.fromkeys(("adversarial", "consistency", "wavelet", "multi_encoder", "identity", "kl"), 0.0)
+    assert "nothing to minimise" in sentence(run, loss_weights=none)
+
+
 @pytest.mark.parametrize("name", ["guided", "amp", "resume", "mlflow"])
 def test_word_where_true_or_false_is_due(run: Run, name: str) -> None:
     assert "capital letter" in sentence(run, **{name: "false"})

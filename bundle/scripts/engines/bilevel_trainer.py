@@ -135,6 +135,7 @@ class BilevelTrainer(EnhancementTrainer):
         self.downstream_judges = dict(downstream_judges or {})
         self.follows_response = hypergradient in ("finite_difference", "unrolled", "implicit")
         self._lower: _TracedStep | None = None
+        self._guides_have_labels = False
         self._task_losses: dict[str, float] = {}
         if downstream is not None:
             if self.follows_response:
@@ -173,7 +174,8 @@ class BilevelTrainer(EnhancementTrainer):
                 enhanced = self.enhance(batch)
             before = [weight.detach().clone() for weight in self.downstream.parameters()] if follow else []
             losses.append(self.downstream.step(enhanced, batch))
-            if self.clean_reader is not None and GUIDE_LABEL in batch:
+            self._guides_have_labels = GUIDE_LABEL in batch
+            if self.clean_reader is not None and self._guides_have_labels:
                 clean_losses.append(self.clean_reader.step(batch[GUIDE], batch[GUIDE_LABEL]))
             if follow:
                 after = [weight.detach() for weight in self.downstream.parameters()]
@@ -208,7 +210,7 @@ class BilevelTrainer(EnhancementTrainer):
 
     def task_terms(self) -> dict[str, torch.Tensor]:
         """Return the weighted losses of S and of the clean reader on the next batch of B, those that are wanted."""
-        transfers = self.clean_reader is not None and "clean_reader" in self._task_losses
+        transfers = self.clean_reader is not None and self._guides_have_labels
         if self.task_weight == 0 and not transfers:
             return {}
         assert self.downstream is not None
