@@ -142,6 +142,15 @@ def test_without_a_downstream_network_it_trains_enhancement_alone() -> None:
     assert "task" not in losses[-1]
 
 
+def test_the_task_alone_is_an_objective_from_the_first_step_on() -> None:
+    nothing = EnhancementLoss(2, dict.fromkeys(EnhancementLoss(2).weights, 0.0))
+    losses = losses_of(trainer(*problem(), loss_function=nothing, warmup_epochs=0, max_epochs=1))[0]
+    assert losses["total"] == pytest.approx(losses["task"])
+    for settings in ({"warmup_epochs": 1}, {"warmup_epochs": 0, "hypergradient": "none"}):
+        with pytest.raises(InputError, match="nothing to minimise"):
+            trainer(*problem(), loss_function=nothing, **settings)
+
+
 def test_separate_training_gives_the_enhancer_that_there_would_be_without_a_task() -> None:
     """What is drawn at random aside: every pass through the network and every loader draws."""
 

@@ -78,8 +78,8 @@ class BilevelTrainer(EnhancementTrainer):
         kwargs: likewise.
 
     Raises:
-        InputError: for an unknown mode, ``inner_steps`` below 1, a negative weight, or a downstream network or
-            optimiser that the mode cannot take.
+        InputError: for an unknown mode, ``inner_steps`` below 1, a negative weight, weights that leave nothing to
+            minimise, or a downstream network or optimiser that the mode cannot take.
     """
 
     def __init__(
@@ -134,6 +134,12 @@ class BilevelTrainer(EnhancementTrainer):
         self.neumann_step_size = neumann_step_size
         self.downstream_judges = dict(downstream_judges or {})
         self.follows_response = hypergradient in ("finite_difference", "unrolled", "implicit")
+        task_counts = hypergradient != "none" and (task_weight > 0 or self.clean_reader is not None)
+        if not self.loss_function.has_terms and not (downstream is not None and task_counts and warmup_epochs == 0):
+            raise InputError(
+                "There is nothing to minimise: give one of loss_weights a value above 0 (identity alone counts every "
+                "identity_interval steps), or train on the task alone from the first step, with warmup_epochs 0."
+            )
         self._lower: _TracedStep | None = None
         self._guides_have_labels = False
         self._task_losses: dict[str, float] = {}
