@@ -1,8 +1,8 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
 #
-# The downstream experiment, called by `make experiment`: every arm of training for every seed, then the tables. The arms
-# of a seed share the warm-up, in which they do not differ. What is done already is not done again.
+# The downstream experiment, called by `make experiment`: every arm of training for every seed, then the tables. The bi-level
+# arms of a seed share clean readers and warm-up, in which they do not differ. What is done already is not done again.
 #
 #   RUN      python with the bundle's packages     DATA     data set with a datalist.json
 #   OUTPUT   folder of arms and tables             ARGS     further settings of train.yaml
@@ -12,8 +12,6 @@
 
 SEEDS ?= 0 1 2
 ARMS ?= separate first_order finite_difference unrolled
-WARMUP ?= 1
-hypergradient_of = $(patsubst separate,none,$(1))
 
 # One thread each: several trainings share the cores.
 export OMP_NUM_THREADS := 1
@@ -24,7 +22,7 @@ empty :=
 listed = $(subst $(empty) $(empty),$(comma),$(strip $(1)))
 CONFIGS := 'configs/train.yaml'$(OVERLAY:%=$(comma)'%')
 TRAIN = cd bundle && $(RUN) -m monai.bundle run training --config_file "[$(CONFIGS)]" --dataset_dir $(DATA) \
-	--warmup_epochs $(WARMUP) --mlflow False --num_workers 0 $(ARGS)
+	--mlflow False --num_workers 0 $(ARGS)
 # A failure shows the end of its log.
 LOGGED = > $(@D)/log.txt 2>&1 || { tail -3 $(@D)/log.txt >&2; false; }
 COMPARE = cd bundle && $(RUN) -m monai.bundle run downstream --config_file "[$(CONFIGS),'configs/downstream.yaml']" \
@@ -41,7 +39,7 @@ tables: $(SEEDS:%=$(OUTPUT)/compared/seed%/.compared)
 # What the arms were trained with, and on: they are trained anew where it has changed.
 $(OUTPUT)/settings.txt: always
 	@mkdir -p $(@D)
-	@{ echo '$(OVERLAY) --warmup_epochs $(WARMUP) $(ARGS)'; \
+	@{ echo '$(OVERLAY) $(ARGS)'; \
 		cat bundle/configs/train.yaml $(OVERLAY:%=bundle/%) $(DATA)/datalist.json | cksum; } > $@.now
 	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
 
@@ -52,16 +50,20 @@ $(OUTPUT)/compared/seed%/.compared: $(ARMS:%=$(OUTPUT)/arms/%/seed%/.trained)
 
 $(OUTPUT)/warmup/seed%/.trained: $(OUTPUT)/settings.txt
 	mkdir -p $(@D)
-	$(TRAIN) --seed $* --hypergradient none --pause_after $(WARMUP) --output_dir $(@D) --model_dir $(@D) $(LOGGED)
+	$(TRAIN) --seed $* --pause_after @warmup_epochs --output_dir $(@D) --model_dir $(@D) $(LOGGED)
 	touch $@
 
-define ARM
+$(OUTPUT)/arms/separate/seed%/.trained: $(OUTPUT)/settings.txt
+	mkdir -p $(@D)
+	$(TRAIN) --seed $* --hypergradient none --output_dir $(@D) --model_dir $(@D) $(LOGGED)
+	touch $@
+
+define BILEVEL_ARM
 $(OUTPUT)/arms/$(1)/seed%/.trained: $(OUTPUT)/warmup/seed%/.trained
 	mkdir -p $$(@D)
 	cp $(OUTPUT)/warmup/seed$$*/checkpoint.pt $$(@D)
-	$$(TRAIN) --seed $$* --hypergradient $(call hypergradient_of,$(1)) --resume True \
-		--output_dir $$(@D) --model_dir $$(@D) $$(LOGGED)
+	$$(TRAIN) --seed $$* --hypergradient $(1) --resume True --output_dir $$(@D) --model_dir $$(@D) $$(LOGGED)
 	@test -f $$(@D)/model.pt || { echo "$$(@D): the training left no model.pt, see log.txt" >&2; false; }
 	touch $$@
 endef
-$(foreach arm,$(ARMS),$(eval $(call ARM,$(arm))))
+$(foreach arm,$(filter-out separate,$(ARMS)),$(eval $(call BILEVEL_ARM,$(arm))))

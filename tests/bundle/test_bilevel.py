@@ -103,7 +103,7 @@ def test_images_without_a_label_take_part_in_enhancement_alone(
 def test_a_paused_bilevel_run_goes_on_as_if_nothing_had_been(run: Run, tmp_path: Path) -> None:
     def weights(name: str) -> dict[str, torch.Tensor]:
         state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
-        modules = ("network", "ema_network", "downstream_network", "downstream_ema_network", "clean_network")
+        modules = ("network", "ema_network", "downstream_network", "downstream_ema_network", "clean_readers")
         return {f"{module}.{key}": value for module in modules for key, value in state[module].items()}
 
     settings = {"epochs": 4, "hypergradient": "unrolled"}

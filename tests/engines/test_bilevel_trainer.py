@@ -16,10 +16,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from scripts.data import EpochSampler, UnpairedDataset
-from scripts.engines import BilevelTrainer, CleanReader, DownstreamProblem, check_downstream
+from scripts.engines import BilevelTrainer, CleanReaders, DownstreamProblem, check_downstream
 from scripts.errors import InputError
 from scripts.handlers import TrainingCheckpoint
-from scripts.losses import EnhancementLoss
+from scripts.losses import DEFAULT_WEIGHTS, EnhancementLoss
 from scripts.networks import HQGNet, LayerFeatures
 
 STEPS = 3
@@ -93,12 +93,10 @@ def task_term(engine: BilevelTrainer) -> torch.Tensor:
     return engine.task_terms()["task"]
 
 
-def clean_reader() -> CleanReader:
+def clean_readers(steps: int = 3, number: int = 2) -> CleanReaders:
     torch.manual_seed(2)
-    network = unet()
-    return CleanReader(
-        network, torch.optim.Adam(network.parameters(), 1e-2), DiceCELoss(to_onehot_y=True, softmax=True)
-    )
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    return CleanReaders(unet(), loss, items(noisy=False), number, steps, learning_rate=1e-2)
 
 
 def task_gradient(mode: str) -> torch.Tensor:
@@ -143,7 +141,7 @@ def test_without_a_downstream_network_it_trains_enhancement_alone() -> None:
 
 
 def test_the_task_alone_is_an_objective_from_the_first_step_on() -> None:
-    nothing = EnhancementLoss(2, dict.fromkeys(EnhancementLoss(2).weights, 0.0))
+    nothing = EnhancementLoss(2, dict.fromkeys(DEFAULT_WEIGHTS, 0.0))
     losses = losses_of(trainer(*problem(), loss_function=nothing, warmup_epochs=0, max_epochs=1))[0]
     assert losses["total"] == pytest.approx(losses["task"])
     for settings in ({"warmup_epochs": 1}, {"warmup_epochs": 0, "hypergradient": "none"}):
@@ -298,58 +296,96 @@ def test_the_downstream_networks_features_judge_once_it_has_joined() -> None:
     assert losses[STEPS]["multi_encoder"] != alone[STEPS]["multi_encoder"]
 
 
-# --------------------------------------------------------------------------------- the reader of clean images alone
+# ------------------------------------------------------------------------------------ the readers of clean images alone
 
 
-def test_the_clean_reader_learns_the_guides_and_judges_the_enhanced() -> None:
-    reader = clean_reader()
-    losses = losses_of(trainer(*problem(), clean_reader=reader, max_epochs=13))
-    assert not {"transfer", "clean_reader"} & set(losses[STEPS - 1])  # warm-up
-    assert losses[-1]["clean_reader"] < 0.5 * losses[STEPS]["clean_reader"]
-    terms = set(losses[-1]) - {"total", "downstream", "clean_reader", "discriminator"}
-    assert "transfer" in terms
-    assert sum(losses[-1][name] for name in terms) == pytest.approx(losses[-1]["total"], rel=1e-5)
+def test_clean_readers_learn_before_training_and_not_in_it() -> None:
+    readers = clean_readers(steps=40)
+    before = weights(readers)
+    engine = trainer(*problem(), clean_readers=readers, warmup_epochs=0)
+    learnt: list[torch.Tensor] = []
+    engine.add_event_handler(Events.ITERATION_STARTED(once=1), lambda: learnt.append(weights(readers)))
+    engine.run()
+    assert not torch.equal(learnt[0], before)
+    assert torch.equal(weights(readers), learnt[0])
+    images = torch.stack([item["image"] for item in items(noisy=False)])
+    labels = torch.stack([item["label"] for item in items(noisy=False)])
+    assert float(readers.judge(images, labels)) < 0.5 * float(clean_readers().judge(images, labels))
 
 
-def test_the_clean_reader_never_sees_an_enhanced_image() -> None:
-    """Whatever the enhancer is, it becomes the same."""
-    readers = []
-    for scale in (0.0, 1.0):
-        reader = clean_reader()
-        engine = trainer(*problem(), clean_reader=reader, warmup_epochs=0, max_epochs=1)
-        nn.init.normal_(engine.network.enhancer.final.weight, std=scale)
-        engine.run()
-        readers.append(weights(reader.network))
-    assert torch.equal(*readers)
+def test_clean_readers_differ_by_place_and_seed() -> None:
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    made = [CleanReaders(unet(), loss, items(noisy=False), seed=seed) for seed in (0, 1)]
+    drawn = {float(weights(network).sum()) for readers in made for network in readers.networks}
+    assert len(drawn) == 4
 
 
-def test_what_the_clean_reader_reads_reaches_the_enhancer_and_not_its_own_weights() -> None:
+@pytest.mark.parametrize("mode", ["none", "first_order"])
+def test_the_downstream_network_begins_as_one_of_them(mode: str) -> None:
     downstream, data = problem()
-    reader = clean_reader()
-    engine = trainer(downstream, data, clean_reader=reader, warmup_epochs=0, task_weight=0.0, transfer_weight=3.0)
+    readers = clean_readers()
+    trainer(downstream, data, clean_readers=readers, hypergradient=mode, warmup_epochs=1, max_epochs=1).run()
+    assert torch.equal(weights(downstream.network), weights(readers.networks[0]))
+
+
+def test_in_the_warm_up_the_enhancer_learns_from_the_clean_readers_alone() -> None:
+    readers = clean_readers(steps=40)
+    engine = trainer(*problem(), clean_readers=readers, warmup_epochs=12, max_epochs=13)
+    discriminator = weights(engine.discriminator)
+    adversary: list[torch.Tensor] = []
+    engine.add_event_handler(Events.EPOCH_STARTED(once=13), lambda: adversary.append(weights(engine.discriminator)))
+    losses = losses_of(engine)
+    warm_up, after = losses[: 12 * STEPS], losses[12 * STEPS :]
+    assert all(set(found) == {"transfer", "total"} for found in warm_up)
+    assert warm_up[-1]["transfer"] < 0.95 * warm_up[0]["transfer"]
+    assert torch.equal(adversary[0], discriminator)
+    assert all({"transfer", "task", "adversarial", "discriminator", "downstream"} <= set(found) for found in after)
+    terms = set(after[-1]) - {"total", "downstream", "discriminator"}
+    assert sum(after[-1][name] for name in terms) == pytest.approx(after[-1]["total"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"warmup_objective": "enhancement"}, {"transfer_weight": 0.0}, {"hypergradient": "none"}]
+)
+def test_otherwise_the_warm_up_is_enhancement_alone(settings: dict[str, Any]) -> None:
+    losses = losses_of(trainer(*problem(), clean_readers=clean_readers(), **settings))
+    alone = losses_of(trainer(None, problem()[1]))
+    assert losses[:STEPS] == alone[:STEPS]
+    assert ("transfer" in losses[-1]) == ("warmup_objective" in settings)
+
+
+def test_what_the_clean_readers_read_reaches_the_enhancer_and_not_their_own_weights() -> None:
+    downstream, data = problem()
+    readers = clean_readers()
+    engine = trainer(downstream, data, clean_readers=readers, warmup_epochs=0, task_weight=0.0, transfer_weight=3.0)
     downstream.start_epoch(1)
     engine.lower_steps()
-    reader.optimizer.zero_grad(set_to_none=True)
     terms = engine.task_terms()
     assert set(terms) == {"transfer"}
     terms["transfer"].backward()
-    assert all(weight.grad is None for weight in reader.network.parameters())
+    assert all(weight.grad is None for weight in readers.parameters())
     assert engine.network.enhancer.final.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("settings", [{"transfer_weight": 0.0}, {"hypergradient": "none"}])
-def test_a_clean_reader_that_nobody_asks_learns_nothing(settings: dict[str, Any]) -> None:
-    reader = clean_reader()
-    before = weights(reader.network)
-    losses = losses_of(trainer(*problem(), clean_reader=reader, warmup_epochs=0, **settings))
-    assert "transfer" not in losses[-1]
-    assert torch.equal(weights(reader.network), before)
+def test_their_loss_is_the_mean_of_each_ones() -> None:
+    readers = clean_readers()
+    image, label = torch.rand(2, 1, 32, 32), (torch.rand(2, 1, 32, 32) > 0.5).float()
+    each = [readers.loss_function(network.eval()(image), label) for network in readers.networks]
+    assert float(readers.judge(image, label)) == pytest.approx(float(sum(each)) / 2)
 
 
-def test_without_labelled_guides_there_is_no_clean_reader() -> None:
-    losses = losses_of(trainer(*problem(hq_labels=False), clean_reader=clean_reader(), warmup_epochs=0))
-    assert "task" in losses[-1]
-    assert "transfer" not in losses[-1]
+def test_training_on_transfer_alone_needs_no_other_term() -> None:
+    nothing = EnhancementLoss(2, dict.fromkeys(DEFAULT_WEIGHTS, 0.0))
+    settings = {"loss_function": nothing, "task_weight": 0.0, "warmup_epochs": 1}
+    losses = losses_of(trainer(*problem(), clean_readers=clean_readers(), **settings))
+    assert all(set(found) - {"downstream"} == {"transfer", "total"} for found in losses)
+    with pytest.raises(InputError, match="nothing to minimise"):
+        trainer(*problem(), clean_readers=clean_readers(), warmup_objective="enhancement", **settings)
+
+
+def test_clean_readers_without_images_are_refused() -> None:
+    with pytest.raises(InputError, match="labelled high-quality images"):
+        CleanReaders(unet(), DiceCELoss(to_onehot_y=True, softmax=True), [])
 
 
 # ---------------------------------------------------------------------------------------------------------- resuming
@@ -359,8 +395,10 @@ def test_without_labelled_guides_there_is_no_clean_reader() -> None:
 def test_resumed_training_equals_one_that_never_stopped(mode: str, tmp_path: Path) -> None:
     def run(epochs: int, resume: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         downstream, data = problem()
-        engine = trainer(downstream, data, hypergradient=mode, max_epochs=epochs)
+        readers = clean_readers()
+        engine = trainer(downstream, data, hypergradient=mode, max_epochs=epochs, clean_readers=readers)
         objects = {
+            "clean_readers": readers,
             "network": engine.network,
             "optimizer": engine.optimizer,
             "discriminator": engine.discriminator,
@@ -376,7 +414,8 @@ def test_resumed_training_equals_one_that_never_stopped(mode: str, tmp_path: Pat
         return weights(engine.network), weights(downstream.network)
 
     whole = run(4)
-    run(2)
+    for epochs, resume in ((1, False), (2, True)):  # within the warm-up, and after it
+        run(epochs, resume)
     resumed = run(4, resume=True)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 
@@ -392,6 +431,7 @@ def test_resumed_training_equals_one_that_never_stopped(mode: str, tmp_path: Pat
         ({"task_weight": -1.0}, "task_weight must be 0 or more"),
         ({"transfer_weight": -1.0}, "transfer_weight must be 0 or more"),
         ({"warmup_epochs": -1}, "warmup_epochs must be 0 or more"),
+        ({"warmup_objective": "task"}, 'Unknown warmup_objective "task": use one of transfer, enhancement'),
     ],
 )
 def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str) -> None:

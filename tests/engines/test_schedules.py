@@ -29,12 +29,6 @@ def test_it_is_pytorchs_cosine_for_one_group() -> None:
     assert rates(cosine_decay(optimizer(0.3), 7), 7) == pytest.approx(theirs)
 
 
-def test_a_schedule_that_begins_late_goes_on_where_the_others_are() -> None:
-    assert rates(cosine_decay(optimizer(0.3), 7, first_epoch=2), 5) == pytest.approx(
-        rates(cosine_decay(optimizer(0.3), 7), 7)[2:]
-    )
-
-
 def test_a_handler_that_waits_takes_no_step_in_the_first_epochs() -> None:
     scheduler = cosine_decay(optimizer(0.3), 4)
     seen: list[float] = []

@@ -22,7 +22,7 @@ from scripts.errors import InputError
 from scripts.handlers.metrics import image_quality
 from scripts.inferers import EnhancementInferer
 from scripts.networks import HQGNet, reinitialized
-from scripts.reports.downstream import DownstreamReport, LabelledDraws, _write_text
+from scripts.reports.downstream import DownstreamReport, _write_text
 from scripts.transforms import RandSliced
 
 Item = dict[str, Any]
@@ -507,21 +507,6 @@ def test_unreadable_results_are_refused_before_anything_is_done(
 
 def dyn_unet() -> nn.Module:
     return DynUNet(2, 1, 3, kernel_size=[3] * 3, strides=[1, 2, 2], upsample_kernel_size=[2, 2], filters=[4, 6, 8])
-
-
-def test_draws_of_two_sets_are_alike() -> None:
-    raw = [{"image": torch.rand(1, 12, 12), "label": torch.full((1, 12, 12), float(n))} for n in range(3)]
-    enhanced = [{"image": 1 - entry["image"], "label": entry["label"]} for entry in raw]
-    draws = [LabelledDraws(items, 9, seed=4, random_transforms=transforms(size=8)) for items in (raw, enhanced)]
-    assert all(torch.allclose(draws[0][i]["image"], 1 - draws[1][i]["image"]) for i in range(9))
-    assert sorted(int(draws[0][i]["label"].flatten()[0]) for i in range(3, 6)) == [0, 1, 2]
-
-
-def test_every_place_and_every_seed_has_an_augmentation_of_its_own() -> None:
-    items = [{"image": torch.rand(1, 40, 40), "label": torch.zeros(1, 40, 40)}]
-    streams = [LabelledDraws(items, 3, seed, transforms(size=8)) for seed in (0, 1)]
-    crops = {tuple(draws[place]["image"].flatten().tolist()) for draws in streams for place in range(3)}
-    assert len(crops) == 6
 
 
 def test_learning_rate_falls_along_a_cosine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

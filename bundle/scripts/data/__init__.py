@@ -15,6 +15,7 @@ from scripts.data.classes import (
     labelled_entries,
     without_labels,
 )
+from scripts.data.draws import LabelledDraws
 from scripts.data.unpaired import GUIDE, GUIDE_LABEL, IMAGE, LABEL, PATIENT, EpochSampler, UnpairedDataset
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "PATIENT",
     "TASKS",
     "EpochSampler",
+    "LabelledDraws",
     "UnpairedDataset",
     "count_classes",
     "describe_training",

@@ -16,7 +16,7 @@ import torch.distributed
 from monai.data import CacheDataset, MetaTensor, get_track_meta, set_track_meta
 from monai.transforms import Compose, Randomizable, RandomizableTrait, Transform
 from monai.utils import CommonKeys
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler, Subset
 
 from scripts.errors import InputError, find_input_error
 
@@ -165,9 +165,14 @@ class UnpairedDataset(Dataset[Item]):
             halves.append(half)
         return halves[0], halves[1]
 
+    @property
+    def labelled_guides(self) -> Subset[Item]:
+        """The prepared high-quality items that this stream draws its guides from, where it draws their labels too."""
+        return Subset(self.guides, self._guides.tolist() if LABEL in self._guide_keys else [])
+
     def _use(self, entries: np.ndarray, guides: np.ndarray, keys: tuple[str, ...], guide_keys: tuple[str, ...]) -> None:
         """Draw from these entries alone; take these keys beside the images."""
-        self._entries = entries
+        self._entries, self._guides = entries, guides
         self._keys, self._guide_keys = (IMAGE, *keys), (IMAGE, *guide_keys)
         self._other_guides = _guides_of_others(self._data, self._guide_data, entries, guides)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))

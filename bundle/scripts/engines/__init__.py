@@ -2,8 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training and evaluation workflows of HQG-Net."""
 
-from scripts.engines.bilevel_trainer import BilevelTrainer
-from scripts.engines.downstream import CleanReader, DownstreamNetwork, DownstreamProblem, check_downstream
+from scripts.engines.bilevel_trainer import WARMUP_OBJECTIVES, BilevelTrainer
+from scripts.engines.downstream import (
+    CleanReaders,
+    DownstreamProblem,
+    check_downstream,
+    train_downstream,
+)
 from scripts.engines.enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
 from scripts.engines.evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
 from scripts.engines.hypergradients import HYPERGRADIENTS
@@ -16,13 +21,14 @@ __all__ = [
     "TASK_IMAGE",
     "TASK_PRED",
     "TASK_REFERENCE",
+    "WARMUP_OBJECTIVES",
     "BilevelTrainer",
-    "CleanReader",
-    "DownstreamNetwork",
+    "CleanReaders",
     "DownstreamProblem",
     "EnhancementEvaluator",
     "EnhancementTrainer",
     "check_downstream",
     "cosine_decay",
     "r1_penalty",
+    "train_downstream",
 ]

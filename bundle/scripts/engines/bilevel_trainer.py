@@ -12,8 +12,8 @@ from ignite.engine import Events
 from monai.utils import CommonKeys as Keys
 from torch import nn
 
-from scripts.data import GUIDE, GUIDE_LABEL
-from scripts.engines.downstream import CleanReader, DownstreamProblem
+from scripts.data import GUIDE
+from scripts.engines.downstream import CleanReaders, DownstreamProblem
 from scripts.engines.enhancement_trainer import EnhancementTrainer
 from scripts.engines.hypergradients import (
     HYPERGRADIENTS,
@@ -29,7 +29,9 @@ from scripts.engines.hypergradients import (
 from scripts.errors import InputError
 from scripts.networks import GuidedEnhancement
 
-__all__ = ["BilevelTrainer"]
+__all__ = ["WARMUP_OBJECTIVES", "BilevelTrainer"]
+
+WARMUP_OBJECTIVES = ("transfer", "enhancement")
 
 
 class BilevelTrainer(EnhancementTrainer):
@@ -38,25 +40,27 @@ class BilevelTrainer(EnhancementTrainer):
     .. math::
         \text{upper: } &\min_{\theta}\; L_{enh}(\theta)
             + \lambda_{task}\,\ell\bigl(S_{\omega^*}(E_\theta(y_B)), t_B\bigr)
-            + \lambda_{tr}\,\ell\bigl(S_{\psi^*}(E_\theta(y_B)), t_B\bigr) \\
+            + \lambda_{tr}\,\ell_{tr}\bigl(E_\theta(y_B), t_B\bigr) \\
         \text{lower: } &\omega^* = \arg\min_\omega\; \ell\bigl(S_\omega(E_\theta(y_A)), t_A\bigr)
-            + \lambda_z\,\ell\bigl(S_\omega(z), t_z\bigr),\qquad
-            \psi^* = \arg\min_\psi\; \ell\bigl(S_\psi(z), t_z\bigr)
+            + \lambda_z\,\ell\bigl(S_\omega(z), t_z\bigr)
 
-    For ``warmup_epochs`` it is the :class:`EnhancementTrainer`. Then one iteration
+    with :math:`\ell_{tr}` of :class:`CleanReaders`. These learn before the first iteration, and S begins with the
+    weights of one of them. For ``warmup_epochs`` the enhancer then learns ``transfer`` alone, from batches of B: it
+    starts at the identity, and learns what is to be read before an adversary has a say in how it is to look. Without
+    clean readers to ask, or with ``warmup_objective`` ``"enhancement"``, the warm-up is that of
+    :class:`EnhancementTrainer`. After it, one iteration
 
-    1. lets S take ``inner_steps`` optimiser steps on enhanced batches of A and, where these have labels, their guides,
-       and the clean reader :math:`S_\psi` as many on these guides alone;
+    1. lets S take ``inner_steps`` optimiser steps on enhanced batches of A and, where these have labels, their guides;
     2. takes the step of :class:`EnhancementTrainer`, whose objective now holds two terms more, both of an enhanced
-       batch of B: ``transfer``, the loss of the clean reader, and ``task``, that of S. The gradient of the latter is
+       batch of B: ``transfer``, the loss of the clean readers, and ``task``, that of S. The gradient of the latter is
        the hypergradient: with S held constant (``"first_order"``), or with what S's last step makes of the change
        (:mod:`scripts.engines.hypergradients`). It is taken by the enhanced images; from there one backward pass
        carries it into the weights, so that the enhancer itself, and the normalisation in it, are never differentiated
        twice.
 
     ``state.output["losses"]`` has, beside those of :class:`EnhancementTrainer`, ``task`` (weighted), ``downstream``
-    (the lower loss, mean over the inner steps); where there is a clean reader, ``transfer`` (weighted) and
-    ``clean_reader`` (what it learns by); and where there is a response, ``response``: the norm of its gradient by the
+    (the lower loss, mean over the inner steps); where there are clean readers, ``transfer`` (weighted); and where there
+    is a response, ``response``: the norm of its gradient by the
     images relative to that of the direct one.
 
     Args:
@@ -64,10 +68,12 @@ class BilevelTrainer(EnhancementTrainer):
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
         task_weight: :math:`\lambda_{task}`. Defaults to 10.
-        clean_reader: a network that learns from labelled high-quality images alone; None leaves ``transfer`` out, and
-            so do ``transfer_weight`` 0, ``hypergradient`` ``"none"`` and guides without labels.
+        clean_readers: networks that learn from labelled high-quality images alone; None leaves ``transfer`` out, and
+            so do ``transfer_weight`` 0 and ``hypergradient`` ``"none"``: then S begins with one of them all the same.
         transfer_weight: :math:`\lambda_{tr}`. Defaults to 10.
-        warmup_epochs: epochs of enhancement alone. Defaults to 1.
+        warmup_epochs: epochs before S joins in. Defaults to 1.
+        warmup_objective: what the enhancer learns in them, ``"transfer"`` or ``"enhancement"``. Defaults to
+            ``"transfer"``.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
         neumann_terms: see :func:`scripts.engines.hypergradients.implicit`. Defaults to 5.
@@ -78,8 +84,8 @@ class BilevelTrainer(EnhancementTrainer):
         kwargs: likewise.
 
     Raises:
-        InputError: for an unknown mode, ``inner_steps`` below 1, a negative weight, weights that leave nothing to
-            minimise, or a downstream network or optimiser that the mode cannot take.
+        InputError: for an unknown mode or warm-up, ``inner_steps`` below 1, a negative weight, weights that leave
+            nothing to minimise, or a downstream network or optimiser that the mode cannot take.
     """
 
     def __init__(
@@ -88,9 +94,10 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
         task_weight: float = 10.0,
-        clean_reader: CleanReader | None = None,
+        clean_readers: CleanReaders | None = None,
         transfer_weight: float = 10.0,
         warmup_epochs: int = 1,
+        warmup_objective: str = "transfer",
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
         neumann_terms: int = 5,
@@ -102,6 +109,10 @@ class BilevelTrainer(EnhancementTrainer):
         super().__init__(*args, **kwargs)
         if hypergradient not in HYPERGRADIENTS:
             raise InputError(f'Unknown hypergradient "{hypergradient}": use one of {", ".join(HYPERGRADIENTS)}.')
+        if warmup_objective not in WARMUP_OBJECTIVES:
+            raise InputError(
+                f'Unknown warmup_objective "{warmup_objective}": use one of {", ".join(WARMUP_OBJECTIVES)}.'
+            )
         if inner_steps < 1:
             raise InputError(
                 f"inner_steps counts the downstream network's steps and must be 1 or more, not {inner_steps}."
@@ -124,9 +135,13 @@ class BilevelTrainer(EnhancementTrainer):
         self.downstream = downstream
         self.hypergradient = hypergradient
         self.task_weight = task_weight
-        self.clean_reader = clean_reader if hypergradient != "none" and transfer_weight > 0 else None
+        self.clean_readers = clean_readers
         self.transfer_weight = transfer_weight
         self.warmup_epochs = warmup_epochs
+        self.transfers = (
+            downstream is not None and clean_readers is not None and hypergradient != "none" and transfer_weight > 0
+        )
+        self.warms_up_by_transfer = self.transfers and warmup_objective == "transfer"
         self.inner_steps = inner_steps
         self.finite_difference_epsilon = finite_difference_epsilon
         self.neumann_terms = neumann_terms
@@ -134,23 +149,29 @@ class BilevelTrainer(EnhancementTrainer):
         self.neumann_step_size = neumann_step_size
         self.downstream_judges = dict(downstream_judges or {})
         self.follows_response = hypergradient in ("finite_difference", "unrolled", "implicit")
-        task_counts = hypergradient != "none" and (task_weight > 0 or self.clean_reader is not None)
-        if not self.loss_function.has_terms and not (downstream is not None and task_counts and warmup_epochs == 0):
+        task_counts = downstream is not None and hypergradient != "none" and (task_weight > 0 or self.transfers)
+        task_begins = self.warms_up_by_transfer or warmup_epochs == 0
+        if not self.loss_function.has_terms and not (task_counts and task_begins):
             raise InputError(
                 "There is nothing to minimise: give one of loss_weights a value above 0 (identity alone counts every "
                 "identity_interval steps), or train on the task alone from the first step, with warmup_epochs 0."
             )
         self._lower: _TracedStep | None = None
-        self._guides_have_labels = False
         self._task_losses: dict[str, float] = {}
         if downstream is not None:
             if self.follows_response:
                 downstream.check_smooth(hypergradient)
                 step_derivative(downstream.optimizer, downstream.parameters())  # refuses optimisers without one
 
+            @self.on(Events.STARTED)
+            def learn_to_read() -> None:
+                if clean_readers is not None and not clean_readers.have_learnt:
+                    clean_readers.learn()
+                    downstream.network.load_state_dict(clean_readers.networks[0].state_dict())
+
             @self.on(Events.EPOCH_STARTED)
             def start_epoch() -> None:
-                if self.cooperates:
+                if self.cooperates or self.learns_transfer_alone:
                     downstream.start_epoch(self.state.epoch)
 
     @property
@@ -158,11 +179,19 @@ class BilevelTrainer(EnhancementTrainer):
         """Whether the downstream network has joined in."""
         return self.downstream is not None and self.state.epoch > self.warmup_epochs
 
+    @property
+    def learns_transfer_alone(self) -> bool:
+        """Whether this is a warm-up in which the enhancer learns from the clean readers alone."""
+        return self.warms_up_by_transfer and self.state.epoch <= self.warmup_epochs
+
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Run one iteration as the class describes; ``engine`` is the trainer itself."""
         self._task_losses = {}
         if self.cooperates:
             self._lower = self.lower_steps()
+        elif self.learns_transfer_alone:
+            assert self.downstream is not None
+            batchdata = self.downstream.next_upper()
         output = super()._iteration(engine, batchdata)
         self._lower = None  # its graph
         return output
@@ -171,7 +200,7 @@ class BilevelTrainer(EnhancementTrainer):
         """Let S take its steps; return the last of them where the hypergradient follows it."""
         assert self.downstream is not None
         self.network.train()
-        losses, clean_losses = [], []
+        losses = []
         traced = None
         for steps_left in reversed(range(self.inner_steps)):
             follow = self.follows_response and steps_left == 0
@@ -180,16 +209,11 @@ class BilevelTrainer(EnhancementTrainer):
                 enhanced = self.enhance(batch)
             before = [weight.detach().clone() for weight in self.downstream.parameters()] if follow else []
             losses.append(self.downstream.step(enhanced, batch))
-            self._guides_have_labels = GUIDE_LABEL in batch
-            if self.clean_reader is not None and self._guides_have_labels:
-                clean_losses.append(self.clean_reader.step(batch[GUIDE], batch[GUIDE_LABEL]))
             if follow:
                 after = [weight.detach() for weight in self.downstream.parameters()]
                 step = LowerStep(before, after, step_derivative(self.downstream.optimizer, before))
                 traced = _TracedStep(step, enhanced, batch)
         self._task_losses["downstream"] = sum(losses) / len(losses)
-        if clean_losses:
-            self._task_losses["clean_reader"] = sum(clean_losses) / len(clean_losses)
         return traced
 
     def enhance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -198,13 +222,19 @@ class BilevelTrainer(EnhancementTrainer):
             enhanced: GuidedEnhancement = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
         return enhanced.pred.float()
 
+    def discriminator_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
+        """Take the step of :class:`EnhancementTrainer`, where the adversary has a say already."""
+        return {} if self.learns_transfer_alone else super().discriminator_step(batch, enhanced)
+
     def enhancement_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
         """Take the step of :class:`EnhancementTrainer`; the losses of both levels come back."""
         losses = super().enhancement_step(batch, enhanced)
         return losses | self._task_losses
 
     def objective(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, torch.Tensor]:
-        """Return the terms of :class:`EnhancementTrainer`, ``task`` and ``transfer``."""
+        """Return the terms of :class:`EnhancementTrainer`, ``task`` and ``transfer``; or the last alone."""
+        if self.learns_transfer_alone:
+            return {"transfer": self.transfer_term(enhanced.pred, batch)}
         terms = super().objective(batch, enhanced)
         if self.cooperates and self.hypergradient != "none":
             terms |= self.task_terms()
@@ -215,9 +245,8 @@ class BilevelTrainer(EnhancementTrainer):
         return self.downstream_judges if self.cooperates and self.hypergradient != "none" else {}
 
     def task_terms(self) -> dict[str, torch.Tensor]:
-        """Return the weighted losses of S and of the clean reader on the next batch of B, those that are wanted."""
-        transfers = self.clean_reader is not None and self._guides_have_labels
-        if self.task_weight == 0 and not transfers:
+        """Return the weighted losses of S and of the clean readers on the next batch of B, those that are wanted."""
+        if self.task_weight == 0 and not self.transfers:
             return {}
         assert self.downstream is not None
         batch = self.to_device(self.downstream.next_upper())
@@ -225,10 +254,14 @@ class BilevelTrainer(EnhancementTrainer):
         terms = {}
         if self.task_weight > 0:
             terms["task"] = self.task_weight * self.task_term(enhanced, batch)
-        if transfers:
-            assert self.clean_reader is not None
-            terms["transfer"] = self.transfer_weight * self.clean_reader.judge(enhanced, batch[Keys.LABEL])
+        if self.transfers:
+            terms["transfer"] = self.transfer_term(enhanced, batch)
         return terms
+
+    def transfer_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the weighted loss of the clean readers on an enhanced batch of B."""
+        assert self.clean_readers is not None
+        return self.transfer_weight * self.clean_readers.judge(enhanced, batch[Keys.LABEL])
 
     def task_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the loss of S on an enhanced batch of B, a scalar whose gradient is the hypergradient."""

@@ -4,39 +4,73 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from ignite.handlers import ProgressBar
+from monai.engines import SupervisedTrainer
+from monai.handlers import LrScheduleHandler
 from monai.networks import eval_mode
+from monai.transforms import Compose
 from monai.utils import CommonKeys as Keys
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from scripts.data import GUIDE, GUIDE_LABEL
+from scripts.data import GUIDE, GUIDE_LABEL, LabelledDraws
 from scripts.engines.hypergradients import Tensors
 from scripts.errors import InputError
-from scripts.networks import call_with
+from scripts.networks import call_with, reinitialized
 
-__all__ = ["CleanReader", "DownstreamNetwork", "DownstreamProblem", "check_downstream"]
+__all__ = ["CleanReaders", "DownstreamProblem", "check_downstream", "train_downstream"]
+
+logger = logging.getLogger(__name__)
 
 
-class DownstreamNetwork:
-    """A downstream network S with its optimiser and its loss.
+class DownstreamProblem:
+    r"""A downstream network S and its two halves of the labelled data.
 
-    Everything here runs in single precision: differences and second derivatives need the digits.
+    .. math::
+        \text{lower: } \min_\omega\; \ell(S_\omega(\hat x_A), t_A) + \lambda_z\,\ell(S_\omega(z), t_z),\qquad
+        \text{upper: } \min_\theta\; \ell(S_{\omega^*}(\hat x_B), t_B)
+
+    with enhanced images :math:`\hat x` of the halves A and B, and labelled high-quality images z where the batches of A
+    have any. Everything here runs in single precision: differences and second derivatives need the digits.
 
     Args:
         network: S, from images (B, C, *spatial) to logits.
         optimizer: over the parameters of S.
         loss_function: from logits and labels to a scalar.
+        lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
+        upper_batches: batches of half B: ``image``, ``label``, ``guide``.
+        guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what
+            is not like them, and the more the enhancer has to come up to them. Defaults to 1.
+
+    Raises:
+        InputError: when ``guide_weight`` is negative.
     """
 
-    def __init__(self, network: nn.Module, optimizer: Optimizer, loss_function: nn.Module) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        loss_function: nn.Module,
+        lower_batches: Iterable[Any],
+        upper_batches: Iterable[Any],
+        guide_weight: float = 1.0,
+    ) -> None:
+        if not guide_weight >= 0:
+            raise InputError(f"guide_weight weighs the labelled high-quality images: 0 or more, not {guide_weight}.")
         self.network = network
         self.optimizer = optimizer
         self.loss_function = loss_function
+        self.lower_batches = lower_batches
+        self.upper_batches = upper_batches
+        self.guide_weight = guide_weight
+        self._streams: tuple[Iterator[Any], Iterator[Any]] = (iter(()), iter(()))
 
     def parameters(self) -> list[torch.Tensor]:
         """Return the weights that the optimiser changes, in its order."""
@@ -77,47 +111,6 @@ class DownstreamNetwork:
         loss.backward()
         self.optimizer.step()
         return value
-
-
-class DownstreamProblem(DownstreamNetwork):
-    r"""A downstream network S and its two halves of the labelled data.
-
-    .. math::
-        \text{lower: } \min_\omega\; \ell(S_\omega(\hat x_A), t_A) + \lambda_z\,\ell(S_\omega(z), t_z),\qquad
-        \text{upper: } \min_\theta\; \ell(S_{\omega^*}(\hat x_B), t_B)
-
-    with enhanced images :math:`\hat x` of the halves A and B, and labelled high-quality images z where the batches of A
-    have any.
-
-    Args:
-        network: see :class:`DownstreamNetwork`.
-        optimizer: likewise.
-        loss_function: likewise.
-        lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
-        upper_batches: batches of half B: ``image``, ``label``, ``guide``.
-        guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what
-            is not like them, and the more the enhancer has to come up to them. Defaults to 1.
-
-    Raises:
-        InputError: when ``guide_weight`` is negative.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        optimizer: Optimizer,
-        loss_function: nn.Module,
-        lower_batches: Iterable[Any],
-        upper_batches: Iterable[Any],
-        guide_weight: float = 1.0,
-    ) -> None:
-        if not guide_weight >= 0:
-            raise InputError(f"guide_weight weighs the labelled high-quality images: 0 or more, not {guide_weight}.")
-        super().__init__(network, optimizer, loss_function)
-        self.lower_batches = lower_batches
-        self.upper_batches = upper_batches
-        self.guide_weight = guide_weight
-        self._streams: tuple[Iterator[Any], Iterator[Any]] = (iter(()), iter(()))
 
     def start_epoch(self, epoch: int) -> None:
         """Begin the batches of an epoch."""
@@ -174,30 +167,134 @@ class DownstreamProblem(DownstreamNetwork):
             )
 
 
-class CleanReader(DownstreamNetwork):
-    r"""A downstream network that learns from high-quality images alone, as those of other people have.
+class CleanReaders(nn.Module):
+    r"""Networks of S's architecture that have learnt from labelled high-quality images alone, as other people's have.
 
-    .. math:: \psi^* = \arg\min_\psi\; \ell(S_\psi(z), t_z)
+    .. math:: \psi_k^* = \arg\min_\psi\; \ell(S_\psi(z), t_z),\qquad
+        \ell_{tr}(\hat x, t) = \frac1K \sum_k \ell(S_{\psi_k^*}(\hat x), t)
 
     S of :class:`DownstreamProblem` learns on enhanced images too, and so comes to read what only this enhancer draws.
-    The loss :math:`\ell(S_{\psi^*}(\hat x_B), t_B)` of this one says what the images are worth to a network that has
-    never seen one of them. :math:`\psi^*` does not depend on the enhancer: the gradient with constant weights is exact.
+    The loss of these says what the images are worth to a network that has never seen one of them. No
+    :math:`\psi_k^*` depends on the enhancer: they learn once, before it does, and the gradient with constant weights is
+    exact. Of two an enhancer finds it harder to please the weaknesses than of one.
 
     Args:
-        network: see :class:`DownstreamNetwork`.
-        optimizer: likewise.
-        loss_function: likewise.
+        network: S. It is copied, and the copies' weights are drawn anew.
+        loss_function: from logits and labels to a scalar.
+        items: prepared high-quality items with ``image`` and ``label``.
+        number: K. Defaults to 2.
+        steps: optimiser steps of each. Defaults to 800.
+        batch_size: images in a step. Defaults to 2.
+        learning_rate: of Adam, which falls to 0 along a cosine. Defaults to 2e-3.
+        random_transforms: augmentation, see :class:`scripts.data.LabelledDraws`.
+        vary_label: likewise.
+        seed: of weights and draws.
+
+    Raises:
+        InputError: when there is no item, or a number is out of range.
     """
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Take one optimiser step on high-quality images; return the loss."""
-        self.network.train()
-        return self.descend(self.loss(images, labels))
+    # Far from the seeds of networks that other people, and the downstream experiment, draw.
+    _FIRST_SEED = 1_000_003
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss_function: nn.Module,
+        items: Sequence[Mapping[str, Any]] | Subset[dict[str, Any]],
+        number: int = 2,
+        steps: int = 800,
+        batch_size: int = 2,
+        learning_rate: float = 2e-3,
+        random_transforms: Compose | None = None,
+        vary_label: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not len(items):
+            raise InputError(
+                "Clean readers learn from labelled high-quality images, and there are none: set clean_readers 0."
+            )
+        for name, value in (("clean_readers", number), ("clean_reader_steps", steps), ("batch_size", batch_size)):
+            if value < 1:
+                raise InputError(f"{name} must be 1 or more, not {value}.")
+        self.seeds = [self._FIRST_SEED * (1 + place) + seed for place in range(number)]
+        self.networks = nn.ModuleList(reinitialized(network, own_seed) for own_seed in self.seeds)
+        self.loss_function = loss_function
+        self.items = items
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_transforms = random_transforms
+        self.vary_label = vary_label
+        self.have_learnt: torch.Tensor
+        self.register_buffer("have_learnt", torch.tensor(False))
+
+    def learn(self) -> None:
+        """Let each learn, unless they have, as those of a checkpoint."""
+        if self.have_learnt:
+            return
+        for place, (network, seed) in enumerate(zip(self.networks, self.seeds, strict=True), start=1):
+            draws = LabelledDraws(
+                self.items, self.steps * self.batch_size, seed, self.random_transforms, self.vary_label
+            )
+            name = f"clean reader {place} of {len(self.networks)}"
+            loss = train_downstream(network, draws, self.loss_function, self.batch_size, self.learning_rate, seed, name)
+            logger.info("%s has learnt from %d high-quality images, loss %.3f", name, len(self.items), loss)
+        self.have_learnt.fill_(True)
 
     def judge(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss on enhanced images, read as in use: weights and statistics are constant."""
-        self.network.eval()
-        return self.loss(images, labels, [parameter.detach() for parameter in self.parameters()])
+        """Return the mean loss on enhanced images, read as in use: weights and statistics are constant."""
+        self.networks.eval().requires_grad_(False)
+        with torch.autocast(images.device.type, enabled=False):
+            losses = [self.loss_function(network(images.float()), labels) for network in self.networks]
+        return torch.stack(losses).mean()
+
+
+def train_downstream(
+    network: nn.Module,
+    draws: Dataset[Any],
+    loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    name: str,
+) -> float:
+    """Train a downstream network by itself, with Adam and a rate that falls to 0 along a cosine.
+
+    Args:
+        network: S, which learns where it is.
+        draws: training items in their order, ``{"image", "label"}``; each is seen once.
+        loss_function: from logits and labels to a scalar.
+        batch_size: images in a step.
+        learning_rate: at the beginning.
+        seed: of dropout. The global random state stays as it was.
+        name: what the progress bar says.
+
+    Returns:
+        The loss of the last step.
+    """
+    device = next(network.parameters()).device
+    loader = DataLoader(draws, batch_size=batch_size)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(loader))
+    trainer = SupervisedTrainer(
+        device=device,
+        max_epochs=1,
+        train_data_loader=loader,
+        network=network,
+        optimizer=optimizer,
+        loss_function=loss_function,
+        train_handlers=[
+            LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+            ProgressBar(desc=name, persist=False),
+        ],
+        decollate=False,
+    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        trainer.run()
+    return float(trainer.state.output[Keys.LOSS].detach())
 
 
 def _when_asked(batches: Iterable[Any]) -> Iterator[Any]:

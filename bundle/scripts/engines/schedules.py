@@ -18,7 +18,6 @@ def cosine_decay(
     epochs: int,
     final: float = 0.1,
     constant_groups: Sequence[int] = (),
-    first_epoch: int = 0,
 ) -> LambdaLR:
     r"""Let learning rates fall along a cosine, each relative to its own beginning, and leave those of some groups.
 
@@ -31,11 +30,10 @@ def cosine_decay(
         epochs: E, after which the end is reached.
         final: f, the share of a rate that is left at the end. Defaults to 0.1.
         constant_groups: numbers of the optimiser's parameter groups whose rate stays. Defaults to none.
-        first_epoch: epochs that have passed when the schedule begins. Defaults to 0.
     """
 
     def falling(epoch: int) -> float:
-        return final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * (first_epoch + epoch) / epochs))
+        return final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * epoch / epochs))
 
     def constant(epoch: int) -> float:
         return 1.0

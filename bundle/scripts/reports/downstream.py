@@ -19,19 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from ignite.handlers import ProgressBar
-from monai.engines import SupervisedTrainer
-from monai.handlers import LrScheduleHandler
 from monai.inferers import Inferer
 from monai.networks import eval_mode
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
-from scripts.data import IMAGE, LABEL, TASKS
-from scripts.engines import REFERENCE
+from scripts.data import IMAGE, LABEL, TASKS, LabelledDraws
+from scripts.engines import REFERENCE, train_downstream
 from scripts.errors import InputError
 from scripts.files import written_whole
 from scripts.handlers.checkpoint import load_model
@@ -45,7 +41,7 @@ from scripts.reports.costs import ENHANCEMENT, load_costs, relative_cost
 from scripts.reports.tables import markdown_table
 from scripts.transforms.slices import slices_with_content, through_plane_axis
 
-__all__ = ["DownstreamReport", "LabelledDraws"]
+__all__ = ["DownstreamReport"]
 
 SEPARATE, SEPARATE_MODE = "separate", "none"
 ARMS = (SEPARATE, "first_order", "finite_difference", "unrolled", "implicit")
@@ -56,61 +52,13 @@ TRANSFER, RETRAINED, COOPERATIVE = "transfer", "retrained", "cooperative"
 _COLOURS = np.array([[86, 180, 233], [230, 159, 0], [0, 158, 115], [240, 228, 66], [213, 94, 0], [204, 121, 167]])
 _PICTURE_SIZE = 200
 
-# Which random numbers a draw is for; none must follow from another.
-_ORDER, _TRANSFORM, _BUDGET = range(3)
+# Not what the draws of a stream are seeded with.
+_BUDGET = 2
 
 logger = logging.getLogger(__name__)
 
 Item = dict[str, Any]
 Row = dict[str, Any]
-
-
-class LabelledDraws(Dataset[Item]):
-    """A stream of labelled images whose order and augmentation follow from the seed and the place in it alone.
-
-    So two sets of images of the same length, a raw and an enhanced one, are visited in the same order, and meet the
-    same crops and flips. With N items, places cN to cN + N - 1 visit every item once, in an order of their own.
-
-    Args:
-        items: with ``image``, (C, *spatial), and ``label``.
-        length: number of draws.
-        seed: of everything random.
-        random_transforms: applied to a dictionary with the image and, if ``vary_label``, the label.
-        vary_label: whether the label is an image too, which the same transforms change.
-
-    Returns of ``draws[place]``: ``{"image", "label"}`` without metadata.
-    """
-
-    def __init__(
-        self,
-        items: Sequence[Mapping[str, Any]],
-        length: int,
-        seed: int,
-        random_transforms: Compose | None = None,
-        vary_label: bool = True,
-    ) -> None:
-        self.items = items
-        self.length = length
-        self.seed = seed
-        self.random_transforms = random_transforms
-        self.varied = (IMAGE, LABEL) if vary_label else (IMAGE,)
-
-    def __len__(self) -> int:
-        """Return the number of draws."""
-        return self.length
-
-    def __getitem__(self, place: int) -> Item:
-        """Draw the item at a place of the stream."""
-        if not 0 <= place < self.length:
-            raise IndexError(f"the stream has the places 0 to {self.length - 1}, not {place}")
-        cycle, index = divmod(place, len(self.items))
-        order = np.random.default_rng([self.seed, _ORDER, cycle]).permutation(len(self.items))
-        item = {key: self.items[order[index]][key] for key in (IMAGE, LABEL)}
-        if self.random_transforms is not None:
-            sequence = np.random.SeedSequence((self.seed, _TRANSFORM, place))
-            self.random_transforms.set_random_state(seed=int(sequence.generate_state(1)[0]))
-            item |= self.random_transforms({key: item[key] for key in self.varied})
-        return {key: convert_to_tensor(value) for key, value in item.items()}
 
 
 class _Case(NamedTuple):
@@ -461,25 +409,7 @@ class DownstreamReport:
         """Train a new S on the items."""
         network = reinitialized(self.downstream, seed)
         draws = self._draws(items, seed)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
-        schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
-        trainer = SupervisedTrainer(
-            device=self.device,
-            max_epochs=1,
-            train_data_loader=DataLoader(draws, batch_size=self.batch_size),
-            network=network,
-            optimizer=optimizer,
-            loss_function=self.loss_function,
-            train_handlers=[
-                LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
-                ProgressBar(desc=name, persist=False),
-            ],
-            decollate=False,
-        )
-        # Dropout draws from the global state, which the other arms must find as this one did.
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            trainer.run()
+        train_downstream(network, draws, self.loss_function, self.batch_size, self.learning_rate, seed, name)
         return network
 
     def _draws(self, items: Sequence[Item], seed: int) -> LabelledDraws:
