@@ -86,9 +86,12 @@ def test_the_best_enhancement_is_kept_where_no_validation_image_has_a_label(run:
 
 
 def test_without_a_task_labels_change_nothing(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = tmp_path / "model_dir" / "downstream.pt"
+    earlier.parent.mkdir()
+    earlier.write_bytes(b"of an earlier training")
     run(task="none")
     assert capsys.readouterr().out.startswith("Training enhancement only: task is none")
-    assert not (tmp_path / "model_dir" / "downstream.pt").exists()
+    assert not earlier.exists()
 
 
 def test_images_without_a_label_take_part_in_enhancement_alone(

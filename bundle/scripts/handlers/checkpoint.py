@@ -48,7 +48,9 @@ class ModelSaver:
         path: the file to write.
         metric: name of the metric in ``engine.state.metrics``, the greater the better. The newest network is kept when
             it is None, or not a number because no image has a reference.
-        beside: further networks by the file that each is saved to, whenever the network is. Defaults to none.
+        beside: further networks by the file that each is saved to, whenever the network is; None stands for one that
+            this training does not have: a file that an earlier one left is removed then, since it would not belong to
+            the network. Defaults to none.
         after_epoch: up to this epoch the newest network is kept, and its metric is no mark to beat: that of a
             downstream network which has not learnt yet may be high by chance. Defaults to 0: every epoch counts.
         description: what the network needs to be used, written beside it. Defaults to none.
@@ -59,7 +61,7 @@ class ModelSaver:
         network: nn.Module,
         path: str | Path,
         metric: str | None = None,
-        beside: Mapping[str, nn.Module] | None = None,
+        beside: Mapping[str, nn.Module | None] | None = None,
         after_epoch: int = 0,
         description: ModelDescription | None = None,
     ) -> None:
@@ -87,7 +89,10 @@ class ModelSaver:
             self.best = value
             logger.info("best %s so far: %.4f, saved to %s", self.metric, value, self.path)
         for path, network in {self.path: self.network, **self.beside}.items():
-            _write({"model": network.state_dict()}, path)
+            if network is None:
+                path.unlink(missing_ok=True)
+            else:
+                _write({"model": network.state_dict()}, path)
         if self.description is not None:
             self.description.save(self.path)
 
