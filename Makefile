@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation experiment experiment-long experiment-classification experiment-controlled benchmark costs test test-slow test-all lint format types clean clean-demo always
+.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled benchmark costs test test-slow test-all lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -78,11 +78,6 @@ EXPERIMENT = $(MAKE) -j $(EXPERIMENT_JOBS) -f experiment.mk RUN=$(RUN)
 experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and bi-level training by what a downstream network gains (hours)
 	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment COSTS=$(DEMO)/costs
 
-# More patients than the demo has, none of them the same, and a task that weighs too much: see docs/results.md.
-LONG_ARGS := --amp True --epochs 12 --val_interval 4 --inner_steps 5 --task_weight 20 --transfer_weight 20 --upper_batch_size 6
-experiment-long: demo/many/datalist.json ## What becomes of the images when the task weighs too much (hours)
-	$(EXPERIMENT) DATA=$(DEMO)/many OUTPUT=$(DEMO)/experiment-long ARMS="separate first_order" ARGS='$(LONG_ARGS) $(ARGS)'
-
 experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
 	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml \
 		ARMS="separate first_order"
@@ -131,9 +126,6 @@ clean-demo: ## Remove the demo's data and results
 
 demo/data/datalist.json: | $(VENV)/.installed-demo
 	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/data
-
-demo/many/datalist.json: | $(VENV)/.installed-demo
-	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/many --patients 135 --seed 1
 
 demo/lesions/datalist.json: | $(VENV)/.installed-demo
 	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/lesions --task classification

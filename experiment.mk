@@ -53,9 +53,12 @@ $(OUTPUT)/warmup/seed%/.trained: $(OUTPUT)/settings.txt
 	$(TRAIN) --seed $* --pause_after @warmup_epochs --output_dir $(@D) --model_dir $(@D) $(LOGGED)
 	touch $@
 
+LEFT_A_NETWORK = test -f $(@D)/model.pt || { echo "$(@D): the training left no model.pt, see log.txt" >&2; false; }
+
 $(OUTPUT)/arms/separate/seed%/.trained: $(OUTPUT)/settings.txt
 	mkdir -p $(@D)
 	$(TRAIN) --seed $* --hypergradient none --output_dir $(@D) --model_dir $(@D) $(LOGGED)
+	@$(LEFT_A_NETWORK)
 	touch $@
 
 define BILEVEL_ARM
@@ -63,7 +66,7 @@ $(OUTPUT)/arms/$(1)/seed%/.trained: $(OUTPUT)/warmup/seed%/.trained
 	mkdir -p $$(@D)
 	cp $(OUTPUT)/warmup/seed$$*/checkpoint.pt $$(@D)
 	$$(TRAIN) --seed $$* --hypergradient $(1) --resume True --output_dir $$(@D) --model_dir $$(@D) $$(LOGGED)
-	@test -f $$(@D)/model.pt || { echo "$$(@D): the training left no model.pt, see log.txt" >&2; false; }
+	@$$(LEFT_A_NETWORK)
 	touch $$@
 endef
 $(foreach arm,$(filter-out separate,$(ARMS)),$(eval $(call BILEVEL_ARM,$(arm))))

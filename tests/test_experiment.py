@@ -43,12 +43,15 @@ def make(tmp_path: Path, *settings: str) -> tuple[int, str]:
     return printed.count("run training"), printed
 
 
-def test_arms_share_their_warm_up_and_are_trained_once(tmp_path: Path, data: Path) -> None:
-    trainings, printed = make(tmp_path)
-    assert trainings == 3
-    assert "--hypergradient none --resume True" in printed
+def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(tmp_path: Path, data: Path) -> None:
+    arms = "ARMS=separate first_order unrolled"
+    trainings, printed = make(tmp_path, arms)
+    assert trainings == 4
+    assert printed.count("--pause_after @warmup_epochs") == 1
+    assert printed.count("--resume True") == 2
+    assert "--hypergradient first_order --resume True" in printed
     assert "--hypergradient unrolled --resume True" in printed
-    assert make(tmp_path)[0] == 0
+    assert make(tmp_path, arms)[0] == 0
 
 
 def test_other_settings_or_data_train_anew(tmp_path: Path, data: Path) -> None:
@@ -59,4 +62,5 @@ def test_other_settings_or_data_train_anew(tmp_path: Path, data: Path) -> None:
 
 
 def test_a_training_that_leaves_no_network_is_told(tmp_path: Path, data: Path) -> None:
-    assert "left no model.pt" in make(tmp_path, "SEEDS=9")[1]
+    for arm in ("separate", "unrolled"):
+        assert f"{arm}/seed9: the training left no model.pt" in make(tmp_path, "SEEDS=9", f"ARMS={arm}")[1]

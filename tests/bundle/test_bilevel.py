@@ -103,6 +103,23 @@ def test_images_without_a_label_take_part_in_enhancement_alone(
     assert "with the labels of 4 of 6 low-quality and 4 of 4 high-quality training images" in capsys.readouterr().out
 
 
+def test_the_learning_rates_fall_after_the_warm_up(run: Run) -> None:
+    names = ("optimizer", "d_optimizer", "downstream_optimizer")
+    after = {}
+    for epochs in (2, 3):
+        parser = run(epochs=epochs, warmup_epochs=2 if epochs == 3 else 1, pause_after=2).parser
+        after[epochs] = [parser.get_parsed_content(name).param_groups[0] for name in names]
+    assert all(group["lr"] < group["initial_lr"] for group in after[2])
+    assert all(group["lr"] == group["initial_lr"] for group in after[3])
+
+
+def test_without_clean_readers_the_warm_up_is_enhancement_alone(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        run(clean_readers=0)
+    assert "transfer" not in caplog.text
+    assert "epoch 1/2  discriminator" in caplog.text
+
+
 def test_a_paused_bilevel_run_goes_on_as_if_nothing_had_been(run: Run, tmp_path: Path) -> None:
     def weights(name: str) -> dict[str, torch.Tensor]:
         state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
@@ -229,6 +246,10 @@ def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run
         ({"warmup_epochs": 2}, "leaves none of the epochs (2) for bi-level training"),
         ({"downstream_batch_size": 0}, "downstream_batch_size"),
         ({"upper_batch_size": 0}, "upper_batch_size"),
+        ({"clean_readers": -1}, "clean_readers must be 0 or more"),
+        ({"clean_reader_steps": 0}, "clean_reader_steps 1 or more"),
+        ({"warmup_objective": "task"}, 'Unknown warmup_objective "task"'),
+        ({"epochs": 5, "warmup_epochs": 3, "val_interval": 3}, "val_interval 3 leaves no validation after the warm-up"),
     ],
 )
 def test_wrong_settings_are_refused_before_training(run: Run, overrides: dict[str, Any], message: str) -> None:

@@ -174,6 +174,7 @@ def test_the_halves_have_labels_and_those_of_their_guides_where_there_are_any(hq
     data = UnpairedDataset(entries(0, 4, **LABELLED), guides, IDENTITY, progress=False)
     for half in data.labelled_halves(3, 4):
         assert set(half[0]) == {"image", "guide", "label"} | ({"guide_label"} if hq else set())
+        assert len(half.labelled_guides) == (2 if hq else 0)
 
 
 def test_the_halves_share_no_patient_and_together_hold_every_labelled_one() -> None:
@@ -197,6 +198,8 @@ def test_only_labelled_guides_guide_the_halves() -> None:
     data = UnpairedDataset(entries(0, 4, **LABELLED), guides, IDENTITY, progress=False)
     for half in data.labelled_halves(1, 1):
         assert {number(half[i]["guide"]) for i in range(20)} == {200, 201}
+        assert [number(item["image"]) for item in half.labelled_guides] == [200, 201]
+        assert all("label" in item for item in half.labelled_guides)
 
 
 def test_guides_without_labels_will_do_where_the_labelled_ones_are_of_the_same_patient() -> None:
@@ -212,6 +215,7 @@ def test_the_first_half_does_not_see_clean_images_of_the_second_halfs_patients()
     first, second = data.labelled_halves(1, 1)
     held_back = {number(second[i]["image"]) for i in range(8)}
     assert not held_back & {number(first[i]["guide"]) - 100 for i in range(30)}
+    assert not held_back & {number(item["image"]) - 100 for item in first.labelled_guides}
 
 
 @pytest.mark.parametrize("labelled", [0, 1])

@@ -383,6 +383,13 @@ def test_training_on_transfer_alone_needs_no_other_term() -> None:
         trainer(*problem(), clean_readers=clean_readers(), warmup_objective="enhancement", **settings)
 
 
+def test_a_clean_reader_that_diverges_is_told() -> None:
+    readers = clean_readers()
+    readers.learning_rate = float("inf")
+    with pytest.raises(InputError, match="clean reader 1 of 2 became nan: lower downstream_learning_rate"):
+        trainer(*problem(), clean_readers=readers).run()
+
+
 def test_clean_readers_without_images_are_refused() -> None:
     with pytest.raises(InputError, match="labelled high-quality images"):
         CleanReaders(unet(), DiceCELoss(to_onehot_y=True, softmax=True), [])

@@ -30,3 +30,24 @@ def test_a_trainer_can_have_two_averages_of_their_own_momentum() -> None:
         engine.run([0], max_epochs=1)
     averages = [float(torch.as_tensor(handler.ema_model.weight.detach())) for handler in (slow, fast)]
     assert averages == pytest.approx([0.1, 0.5])
+
+
+def test_an_average_begins_with_the_weights_that_training_begins_with() -> None:
+    module = network(0.0)
+    average = NamedEMAHandler(module, momentum=0.5)
+    nn.init.constant_(module.weight, 3.0)  # as where weights are loaded after the handler was made
+    engine = Engine(lambda engine, batch: nn.init.constant_(module.weight, 5.0))
+    average.attach(engine)
+    engine.run([0], max_epochs=1)
+    assert float(average.ema_model.weight.detach()) == pytest.approx(4.0)
+
+
+def test_a_resumed_average_goes_on() -> None:
+    module = network(3.0)
+    average = NamedEMAHandler(module, momentum=0.5)
+    nn.init.constant_(average.ema_model.weight, 1.0)
+    engine = Engine(lambda engine, batch: None)
+    average.attach(engine)
+    engine.load_state_dict({"iteration": 1, "max_epochs": 2, "epoch_length": 1})
+    engine.run([0])
+    assert float(average.ema_model.weight.detach()) == pytest.approx(2.0)

@@ -60,8 +60,7 @@ class BilevelTrainer(EnhancementTrainer):
 
     ``state.output["losses"]`` has, beside those of :class:`EnhancementTrainer`, ``task`` (weighted), ``downstream``
     (the lower loss, mean over the inner steps); where there are clean readers, ``transfer`` (weighted); and where there
-    is a response, ``response``: the norm of its gradient by the
-    images relative to that of the direct one.
+    is a response, ``response``: the norm of its gradient by the images relative to that of the direct one.
 
     Args:
         downstream: S and its data; None trains enhancement alone throughout.
@@ -154,7 +153,8 @@ class BilevelTrainer(EnhancementTrainer):
         if not self.loss_function.has_terms and not (task_counts and task_begins):
             raise InputError(
                 "There is nothing to minimise: give one of loss_weights a value above 0 (identity alone counts every "
-                "identity_interval steps), or train on the task alone from the first step, with warmup_epochs 0."
+                "identity_interval steps), or train on the task alone from the first step, with clean readers or with "
+                "warmup_epochs 0."
             )
         self._lower: _TracedStep | None = None
         self._task_losses: dict[str, float] = {}

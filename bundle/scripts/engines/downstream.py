@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The downstream network as the lower problem of bi-level learning."""
+"""The downstream network as the lower problem of bi-level learning, and those that have learnt before."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class CleanReaders(nn.Module):
         seed: of weights and draws.
 
     Raises:
-        InputError: when there is no item, or a number is out of range.
+        InputError: when there is no item, a number is out of range or, while they learn, the loss is not finite.
     """
 
     # Far from the seeds of networks that other people, and the downstream experiment, draw.
@@ -240,6 +240,8 @@ class CleanReaders(nn.Module):
             )
             name = f"clean reader {place} of {len(self.networks)}"
             loss = train_downstream(network, draws, self.loss_function, self.batch_size, self.learning_rate, seed, name)
+            if not math.isfinite(loss):
+                raise InputError(f"The loss of {name} became {loss}: lower downstream_learning_rate.")
             logger.info("%s has learnt from %d high-quality images, loss %.3f", name, len(self.items), loss)
         self.have_learnt.fill_(True)
 

@@ -51,8 +51,8 @@ class ModelSaver:
         beside: further networks by the file that each is saved to, whenever the network is; None stands for one that
             this training does not have: a file that an earlier one left is removed then, since it would not belong to
             the network. Defaults to none.
-        after_epoch: up to this epoch the newest network is kept, and its metric is no mark to beat: that of a
-            downstream network which has not learnt yet may be high by chance. Defaults to 0: every epoch counts.
+        after_epoch: up to this epoch, the warm-up's last, the newest network is kept, and its metric is no mark to
+            beat. Defaults to 0: every epoch counts.
         description: what the network needs to be used, written beside it. Defaults to none.
     """
 

@@ -13,7 +13,7 @@ __all__ = ["LrScheduleAfter"]
 
 
 class LrScheduleAfter(LrScheduleHandler):
-    """MONAI's handler for the trainer, which leaves the first epochs out: those in which the optimiser takes no step.
+    """MONAI's handler for the trainer, which leaves the first epochs out: in them the rate is constant.
 
     Args:
         lr_scheduler: PyTorch's scheduler.

@@ -44,7 +44,7 @@ class PauseAfter:
 class EarlyStop(EarlyStopHandler):
     """MONAI's handler for the evaluator, which leaves the first epochs of training out.
 
-    While enhancement warms up alone the downstream network learns nothing, and its score cannot get better.
+    In a warm-up something else is learnt than what the score is to measure.
 
     Args:
         patience: number of evaluations without a better score after which training stops.
