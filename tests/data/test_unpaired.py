@@ -218,6 +218,17 @@ def test_the_first_half_does_not_see_clean_images_of_the_second_halfs_patients()
     assert not held_back & {number(item["image"]) - 100 for item in first.labelled_guides}
 
 
+def test_the_labelled_part_holds_every_labelled_patient_and_guides_of_none_of_them() -> None:
+    own = [{**entry, "patient": f"p{i}"} for i, entry in enumerate(entries(0, 3, **LABELLED))]
+    guides = [{**entry, "patient": f"p{i}"} for i, entry in enumerate(entries(100, 5, **LABELLED))]
+    data = UnpairedDataset([*own, *entries(50, 2)], guides, IDENTITY, progress=False)
+    part = data.labelled_part(6)
+    assert len(part) == 6
+    assert {number(part[i]["image"]) for i in range(6)} == {0, 1, 2}
+    assert {number(part[i]["guide"]) for i in range(30)} == {103, 104}
+    assert [number(item["image"]) for item in part.labelled_guides] == [103, 104]
+
+
 @pytest.mark.parametrize("labelled", [0, 1])
 def test_halves_need_two_labelled_patients(labelled: int) -> None:
     data = UnpairedDataset(entries(0, labelled, **LABELLED) + entries(50, 2), entries(9, 2), IDENTITY, progress=False)

@@ -55,9 +55,10 @@ def problem(
         items(noisy=True), items(noisy=False, labelled=hq_labels), lambda item: item, length=2 * STEPS, progress=False
     )
     halves = data.labelled_halves(2 * STEPS * inner_steps, 2 * STEPS)
-    lower, upper = (DataLoader(half, batch_size=2, sampler=EpochSampler(half)) for half in halves)
+    streams = (*halves, data.labelled_part(2 * STEPS))
+    lower, upper, warmup = (DataLoader(stream, batch_size=2, sampler=EpochSampler(stream)) for stream in streams)
     optimizer = make_optimizer(network.parameters(), lr=1e-2)
-    return DownstreamProblem(network, optimizer, DiceCELoss(to_onehot_y=True, softmax=True), lower, upper), data
+    return DownstreamProblem(network, optimizer, DiceCELoss(to_onehot_y=True, softmax=True), lower, upper, warmup), data
 
 
 def trainer(downstream: DownstreamProblem | None, data: UnpairedDataset, **arguments: Any) -> BilevelTrainer:
@@ -342,6 +343,21 @@ def test_in_the_warm_up_the_enhancer_learns_from_the_clean_readers_alone() -> No
     assert all({"transfer", "task", "adversarial", "discriminator", "downstream"} <= set(found) for found in after)
     terms = set(after[-1]) - {"total", "downstream", "discriminator"}
     assert sum(after[-1][name] for name in terms) == pytest.approx(after[-1]["total"], rel=1e-5)
+
+
+def test_the_warm_up_sees_all_labelled_patients_and_the_upper_problem_half_of_them() -> None:
+    downstream, data = problem()
+    engine = trainer(downstream, data, clean_readers=clean_readers(), warmup_epochs=2, max_epochs=3)
+    seen: dict[int, set[float]] = {1: set(), 2: set()}
+
+    def note() -> None:
+        seen[engine.state.epoch] |= {float(item["image"].sum()) for item in engine.state.output}
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=lambda engine, _: engine.state.epoch < 3), note)
+    engine.run()
+    assert len(seen[1] | seen[2]) == 4
+    downstream.start_epoch(4)
+    assert len({float(image.sum()) for _ in range(STEPS) for image in downstream.next_upper()["image"]}) == 2
 
 
 @pytest.mark.parametrize(

@@ -140,30 +140,41 @@ class UnpairedDataset(Dataset[Item]):
         shuffled = self._random(_HALVES, 0).permutation(patients)
         first = set(shuffled[: (len(patients) + 1) // 2])
         in_first = np.array([str(_patient(self._data[entry])) in first for entry in labelled])
-        halves = []
-        for number, (entries, samples) in enumerate(
-            ((labelled[in_first], length), (labelled[~in_first], second_length))
-        ):
-            half = copy.copy(self)
-            half.length = samples
-            half.seed = int(np.random.SeedSequence((self.seed, _HALVES, 1 + number)).generate_state(1)[0])
-            half._generator = np.random.RandomState()
-            # What is learnt with the first half must not be known from the second, not even from other images.
-            learnt_from = first if number == 0 else set(patients)
-            guides = np.array(
-                [
-                    guide
-                    for guide in _labelled(self._guide_data)
-                    if (patient := str(_patient(self._guide_data[guide]))) not in patients or patient in learnt_from
-                ],
-                dtype=np.int64,
-            )
-            if guides.size and all(map(len, _guides_of_others(self._data, self._guide_data, entries, guides))):
-                half._use(entries, guides, keys=(LABEL,), guide_keys=(LABEL,))
-            else:
-                half._use(entries, np.arange(len(self._guide_data)), keys=(LABEL,), guide_keys=())
-            halves.append(half)
-        return halves[0], halves[1]
+        # What is learnt with the first half must not be known from the second, not even from other images.
+        return (
+            self._labelled_stream(labelled[in_first], length, 1, guides_of=first),
+            self._labelled_stream(labelled[~in_first], second_length, 2, guides_of=set(patients)),
+        )
+
+    def labelled_part(self, length: int) -> UnpairedDataset:
+        """Return a stream of all labelled low-quality entries, with labels as those of :meth:`labelled_halves`.
+
+        Args:
+            length: samples in an epoch.
+        """
+        labelled = _labelled(self._data)
+        return self._labelled_stream(labelled, length, 3, guides_of=set())
+
+    def _labelled_stream(self, entries: np.ndarray, length: int, number: int, guides_of: set[str]) -> UnpairedDataset:
+        """Return a stream of labelled entries; of the patients who have any, only these may be guides as well."""
+        stream = copy.copy(self)
+        stream.length = length
+        stream.seed = int(np.random.SeedSequence((self.seed, _HALVES, number)).generate_state(1)[0])
+        stream._generator = np.random.RandomState()
+        patients = {str(_patient(self._data[entry])) for entry in _labelled(self._data)}
+        guides = np.array(
+            [
+                guide
+                for guide in _labelled(self._guide_data)
+                if (patient := str(_patient(self._guide_data[guide]))) not in patients or patient in guides_of
+            ],
+            dtype=np.int64,
+        )
+        if guides.size and all(map(len, _guides_of_others(self._data, self._guide_data, entries, guides))):
+            stream._use(entries, guides, keys=(LABEL,), guide_keys=(LABEL,))
+        else:
+            stream._use(entries, np.arange(len(self._guide_data)), keys=(LABEL,), guide_keys=())
+        return stream
 
     @property
     def labelled_guides(self) -> Subset[Item]:

@@ -45,7 +45,7 @@ class BilevelTrainer(EnhancementTrainer):
             + \lambda_z\,\ell\bigl(S_\omega(z), t_z\bigr)
 
     with :math:`\ell_{tr}` of :class:`CleanReaders`. These learn before the first iteration, and S begins with the
-    weights of one of them. For ``warmup_epochs`` the enhancer then learns ``transfer`` alone, from batches of B: it
+    weights of one of them. For ``warmup_epochs`` the enhancer then learns ``transfer`` alone, from both halves: it
     starts at the identity, and learns what is to be read before an adversary has a say in how it is to look. Without
     clean readers to ask, or with ``warmup_objective`` ``"enhancement"``, the warm-up is that of
     :class:`EnhancementTrainer`. After it, one iteration
@@ -191,7 +191,7 @@ class BilevelTrainer(EnhancementTrainer):
             self._lower = self.lower_steps()
         elif self.learns_transfer_alone:
             assert self.downstream is not None
-            batchdata = self.downstream.next_upper()
+            batchdata = self.downstream.next_warmup()
         output = super()._iteration(engine, batchdata)
         self._lower = None  # its graph
         return output

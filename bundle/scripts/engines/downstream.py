@@ -46,6 +46,7 @@ class DownstreamProblem:
         loss_function: from logits and labels to a scalar.
         lower_batches: batches of half A: ``image``, ``label``, ``guide``, and ``guide_label`` where guides have labels.
         upper_batches: batches of half B: ``image``, ``label``, ``guide``.
+        warmup_batches: the same of all labelled images, for a warm-up that S has no part in. Defaults to none.
         guide_weight: :math:`\lambda_z`. The more the high-quality images count, the less S learns to put up with what
             is not like them, and the more the enhancer has to come up to them. Defaults to 1.
 
@@ -60,6 +61,7 @@ class DownstreamProblem:
         loss_function: nn.Module,
         lower_batches: Iterable[Any],
         upper_batches: Iterable[Any],
+        warmup_batches: Iterable[Any] = (),
         guide_weight: float = 1.0,
     ) -> None:
         if not guide_weight >= 0:
@@ -69,8 +71,9 @@ class DownstreamProblem:
         self.loss_function = loss_function
         self.lower_batches = lower_batches
         self.upper_batches = upper_batches
+        self.warmup_batches = warmup_batches
         self.guide_weight = guide_weight
-        self._streams: tuple[Iterator[Any], Iterator[Any]] = (iter(()), iter(()))
+        self._streams: dict[str, Iterator[Any]] = {}
 
     def parameters(self) -> list[torch.Tensor]:
         """Return the weights that the optimiser changes, in its order."""
@@ -114,20 +117,26 @@ class DownstreamProblem:
 
     def start_epoch(self, epoch: int) -> None:
         """Begin the batches of an epoch."""
-        for batches in (self.lower_batches, self.upper_batches):
+        loaders = {"lower": self.lower_batches, "upper": self.upper_batches, "warmup": self.warmup_batches}
+        for batches in loaders.values():
             set_epoch = getattr(getattr(batches, "sampler", None), "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
-        self._streams = _when_asked(self.lower_batches), _when_asked(self.upper_batches)
+        self._streams = {name: _when_asked(batches) for name, batches in loaders.items()}
 
     def next_lower(self) -> dict[str, torch.Tensor]:
         """Return the next batch of half A."""
-        batch: dict[str, torch.Tensor] = next(self._streams[0])
+        batch: dict[str, torch.Tensor] = next(self._streams["lower"])
         return batch
 
     def next_upper(self) -> dict[str, torch.Tensor]:
         """Return the next batch of half B."""
-        batch: dict[str, torch.Tensor] = next(self._streams[1])
+        batch: dict[str, torch.Tensor] = next(self._streams["upper"])
+        return batch
+
+    def next_warmup(self) -> dict[str, torch.Tensor]:
+        """Return the next batch of the warm-up."""
+        batch: dict[str, torch.Tensor] = next(self._streams["warmup"])
         return batch
 
     def lower_loss(
