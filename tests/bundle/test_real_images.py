@@ -43,7 +43,7 @@ def test_hippocampus_slices_of_held_out_patients_gain_in_ssim(shared_data: Path,
         "output_dir": str(tmp_path / "output"),
         "model_dir": str(tmp_path / "model"),
     }
-    run("training", **places, patch_size=[32, 48])
+    run("training", **places, patch_size=[32, 48], epochs=9, warmup_epochs=5)
     run("evaluating", ("evaluate.yaml",), **places, patch_size=[32, 48])
     metrics = json.loads((tmp_path / "output" / "evaluation" / "evaluation.json").read_text())["metrics"]
     assert metrics["ssim"]["gain"]["mean"] > 0.03
