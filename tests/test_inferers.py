@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNet
 
+from scripts.data.demo import load_template, simulate_patient
 from scripts.errors import InputError
 from scripts.handlers import load_model
 from scripts.inferers import (
@@ -161,9 +164,11 @@ def trained() -> HQGNet:
 
 @pytest.fixture(scope="module")
 def uneven() -> torch.Tensor:
-    """A noisy image with a dark side and a bright one, which each window by itself would make alike."""
-    noise = torch.rand(1, 1, 384, 384, generator=torch.Generator().manual_seed(0))
-    return (_smooth(384, 384) * torch.linspace(0.05, 1, 384) + 0.05 * noise).clamp(0, 1)
+    """A noisy slice of a head, four times its size: some windows hold little, and by itself each would be spread."""
+    head = torch.as_tensor(simulate_patient(load_template(), np.random.RandomState(0)).image[..., 6])
+    noise = 0.1 * torch.randn(head.shape, generator=torch.Generator().manual_seed(0))
+    poor = (0.7 * head + noise).clamp(0, 1)[None, None, :, 8:104]
+    return F.interpolate(poor, scale_factor=4, mode="bilinear")
 
 
 @torch.no_grad()
@@ -179,7 +184,7 @@ def test_windows_agree_with_the_whole_better_than_each_by_itself(trained: HQGNet
     whole = trained(uneven)
     together = ConsistentInferer(2, window=128)(uneven, trained)
     alone = SlidingWindowInferer((128, 128), mode="gaussian")(uneven, trained)
-    assert float((together - whole).abs().mean()) < 0.5 * float((alone - whole).abs().mean())
+    assert float((together - whole).abs().mean()) < 0.7 * float((alone - whole).abs().mean())
 
 
 @torch.no_grad()
