@@ -179,12 +179,21 @@ def test_windows_leave_no_seams(trained: HQGNet, uneven: torch.Tensor) -> None:
     assert float(excess[[95, 127, 191, 223, 255]].max()) < 0.01
 
 
+@pytest.mark.parametrize(
+    "share",
+    [
+        pytest.param(0.5, marks=pytest.mark.xfail(strict=True, reason="a limit that the model card names")),
+        0.7,
+    ],
+)
 @torch.no_grad()
-def test_windows_agree_with_the_whole_better_than_each_by_itself(trained: HQGNet, uneven: torch.Tensor) -> None:
+def test_windows_agree_with_the_whole_better_than_each_by_itself(
+    trained: HQGNet, uneven: torch.Tensor, share: float
+) -> None:
     whole = trained(uneven)
     together = ConsistentInferer(2, window=128)(uneven, trained)
     alone = SlidingWindowInferer((128, 128), mode="gaussian")(uneven, trained)
-    assert float((together - whole).abs().mean()) < 0.7 * float((alone - whole).abs().mean())
+    assert float((together - whole).abs().mean()) < share * float((alone - whole).abs().mean())
 
 
 @torch.no_grad()

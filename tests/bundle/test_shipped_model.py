@@ -60,7 +60,14 @@ def test_shipped_weights_enhance_patients_of_another_seed(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_slices_of_an_enhanced_volume_flicker_less_than_twice_as_much_as_those_of_the_original(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param(1.0, marks=pytest.mark.xfail(strict=True, reason="a limit that the model card names")),
+        2.0,
+    ],
+)
+def test_slices_of_an_enhanced_volume_flicker_no_more_than_those_of_the_original(tmp_path: Path, limit: float) -> None:
     make_demo_data(tmp_path / "data", patients=9, seed=7)
     workflow = ConfigWorkflow(
         config_file=str(BUNDLE / "configs" / "inference.yaml"),
@@ -83,8 +90,7 @@ def test_slices_of_an_enhanced_volume_flicker_less_than_twice_as_much_as_those_o
         # Brightness of whole slices, where a network that sees slice by slice would flicker: its second difference, in
         # units of the volume's own contrast.
         flicker = [float(image.mean((0, 1, 2)).diff(n=2).abs().mean() / image.std()) for image in (before, after)]
-        # Without noise the volume's own contrast counts for more; the model card names what is left as a limit.
-        assert flicker[1] < 2 * flicker[0]
+        assert flicker[1] <= limit * flicker[0]
 
 
 def test_the_shipped_description_is_that_of_the_weights() -> None:

@@ -240,9 +240,7 @@ class CleanReaders(nn.Module):
         self.register_buffer("have_learnt", torch.tensor(False))
 
     def learn(self) -> None:
-        """Let each learn, unless they have, as those of a checkpoint."""
-        if self.have_learnt:
-            return
+        """Let each learn."""
         for place, (network, seed) in enumerate(zip(self.networks, self.seeds, strict=True), start=1):
             draws = LabelledDraws(
                 self.items, self.steps * self.batch_size, seed, self.random_transforms, self.vary_label
