@@ -244,7 +244,7 @@ def test_unrolled_is_the_derivative_through_the_real_step(make_optimizer: Any) -
             {key: value.double() for key, value in next(iter(batches)).items()}
             for batches in (downstream.lower_batches, downstream.upper_batches)
         )
-        downstream.next_lower, downstream.next_upper = lambda: lower, lambda: upper  # type: ignore[method-assign]
+        downstream.next_batch = {"lower": lower, "upper": upper}.__getitem__  # type: ignore[method-assign]
         for _ in range(2):  # so that Adam has moments
             engine.lower_steps()
         start = (
@@ -357,7 +357,7 @@ def test_the_warm_up_sees_all_labelled_patients_and_the_upper_problem_half_of_th
     engine.run()
     assert len(seen[1] | seen[2]) == 4
     downstream.start_epoch(4)
-    assert len({float(image.sum()) for _ in range(STEPS) for image in downstream.next_upper()["image"]}) == 2
+    assert len({float(image.sum()) for _ in range(STEPS) for image in downstream.next_batch("upper")["image"]}) == 2
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ class BilevelTrainer(EnhancementTrainer):
             self._lower = self.lower_steps()
         elif self.learns_transfer_alone:
             assert self.downstream is not None
-            batchdata = self.downstream.next_warmup()
+            batchdata = self.downstream.next_batch("warmup")
         output = super()._iteration(engine, batchdata)
         self._lower = None  # its graph
         return output
@@ -204,7 +204,7 @@ class BilevelTrainer(EnhancementTrainer):
         traced = None
         for steps_left in reversed(range(self.inner_steps)):
             follow = self.follows_response and steps_left == 0
-            batch = self.to_device(self.downstream.next_lower())
+            batch = self.to_device(self.downstream.next_batch("lower"))
             with torch.set_grad_enabled(follow):
                 enhanced = self.enhance(batch)
             before = [weight.detach().clone() for weight in self.downstream.parameters()] if follow else []
@@ -249,7 +249,7 @@ class BilevelTrainer(EnhancementTrainer):
         if self.task_weight == 0 and not self.transfers:
             return {}
         assert self.downstream is not None
-        batch = self.to_device(self.downstream.next_upper())
+        batch = self.to_device(self.downstream.next_batch("upper"))
         enhanced = self.enhance(batch)
         terms = {}
         if self.task_weight > 0:

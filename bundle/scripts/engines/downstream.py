@@ -124,19 +124,13 @@ class DownstreamProblem:
                 set_epoch(epoch)
         self._streams = {name: _when_asked(batches) for name, batches in loaders.items()}
 
-    def next_lower(self) -> dict[str, torch.Tensor]:
-        """Return the next batch of half A."""
-        batch: dict[str, torch.Tensor] = next(self._streams["lower"])
-        return batch
+    def next_batch(self, part: str) -> dict[str, torch.Tensor]:
+        """Return the next batch of this epoch.
 
-    def next_upper(self) -> dict[str, torch.Tensor]:
-        """Return the next batch of half B."""
-        batch: dict[str, torch.Tensor] = next(self._streams["upper"])
-        return batch
-
-    def next_warmup(self) -> dict[str, torch.Tensor]:
-        """Return the next batch of the warm-up."""
-        batch: dict[str, torch.Tensor] = next(self._streams["warmup"])
+        Args:
+            part: of the data: ``"lower"`` (half A), ``"upper"`` (half B) or ``"warmup"`` (all).
+        """
+        batch: dict[str, torch.Tensor] = next(self._streams[part])
         return batch
 
     def lower_loss(
@@ -229,6 +223,7 @@ class CleanReaders(nn.Module):
                 raise InputError(f"{name} must be 1 or more, not {value}.")
         self.seeds = [self._FIRST_SEED * (1 + place) + seed for place in range(number)]
         self.networks = nn.ModuleList(reinitialized(network, own_seed) for own_seed in self.seeds)
+        self._hold_constant()
         self.loss_function = loss_function
         self.items = items
         self.steps = steps
@@ -241,6 +236,7 @@ class CleanReaders(nn.Module):
 
     def learn(self) -> None:
         """Let each learn."""
+        self.networks.requires_grad_(True)
         for place, (network, seed) in enumerate(zip(self.networks, self.seeds, strict=True), start=1):
             draws = LabelledDraws(
                 self.items, self.steps * self.batch_size, seed, self.random_transforms, self.vary_label
@@ -250,14 +246,18 @@ class CleanReaders(nn.Module):
             if not math.isfinite(loss):
                 raise InputError(f"The loss of {name} became {loss}: lower downstream_learning_rate.")
             logger.info("%s has learnt from %d high-quality images, loss %.3f", name, len(self.items), loss)
+        self._hold_constant()
         self.have_learnt.fill_(True)
 
     def judge(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean loss on enhanced images, read as in use: weights and statistics are constant."""
-        self.networks.eval().requires_grad_(False)
         with torch.autocast(images.device.type, enabled=False):
             losses = [self.loss_function(network(images.float()), labels) for network in self.networks]
         return torch.stack(losses).mean()
+
+    def _hold_constant(self) -> None:
+        """Let them be read as in use, and spare the gradients by their weights."""
+        self.networks.eval().requires_grad_(False)
 
 
 def train_downstream(
