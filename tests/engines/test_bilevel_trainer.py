@@ -237,9 +237,6 @@ def test_unrolled_is_the_derivative_through_the_real_step(make_optimizer: Any) -
         nn.init.normal_(engine.network.enhancer.final.weight, std=0.5)
         engine.network.draw_cue = lambda mean, log_variance: mean  # type: ignore[method-assign]
         engine.enhance = lambda batch: engine.network.enhance_guided(batch["image"], batch["guide"]).pred  # type: ignore[method-assign]
-        downstream.loss = lambda images, labels, parameters=None: downstream.loss_function(  # type: ignore[method-assign]
-            downstream.predict(images, parameters), labels
-        )
         lower, upper = (
             {key: value.double() for key, value in next(iter(batches)).items()}
             for batches in (downstream.lower_batches, downstream.upper_batches)
@@ -280,12 +277,43 @@ def test_unrolled_is_the_derivative_through_the_real_step(make_optimizer: Any) -
         torch.set_default_dtype(torch.float32)
 
 
-def test_the_task_leaves_the_downstream_networks_weights_to_the_lower_problem() -> None:
-    downstream, data = problem()
-    engine = trainer(downstream, data, hypergradient="first_order", warmup_epochs=0)
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_the_task_leaves_the_downstream_network_to_the_lower_problem(norm: str) -> None:
+    downstream, data = problem(unet(norm))
+    judges = {"downstream": LayerFeatures(downstream.network, ["model.0"])}
+    engine = trainer(downstream, data, hypergradient="first_order", warmup_epochs=0, downstream_judges=judges)
+    engine.run()
     downstream.start_epoch(1)
-    task_term(engine).backward()
+    downstream.optimizer.zero_grad(set_to_none=True)
+    before = weights(downstream.network)
+    batch = next(iter(engine.data_loader))  # type: ignore[call-overload]
+    terms = engine.objective(batch, engine.network.enhance_guided(batch["image"], batch["guide"]))
+    assert {"task", "multi_encoder"} <= set(terms)
+    torch.stack(list(terms.values())).sum().backward()
     assert all(weight.grad is None for weight in downstream.network.parameters())
+    assert torch.equal(weights(downstream.network), before)
+
+
+def test_batch_statistics_are_those_of_all_that_the_lower_problem_sees() -> None:
+    downstream, _ = problem(nn.Sequential(nn.BatchNorm2d(1, momentum=1.0), nn.Conv2d(1, 2, 1)))
+    downstream.start_epoch(1)
+    batch = downstream.next_batch("lower")
+    downstream.step(batch["image"], batch)
+    seen = torch.cat([batch["image"], batch["guide"]])
+    assert float(downstream.network[0].running_mean) == pytest.approx(float(seen.mean()))  # type: ignore[index]
+
+
+def test_kinks_are_warned_of_where_differences_cross_them(caplog: pytest.LogCaptureFixture) -> None:
+    for mode in ("unrolled", "finite_difference"):
+        assert "kinks" not in caplog.text
+        trainer(*problem(), hypergradient=mode)
+    assert "the downstream network has PReLU: finite differences cross the kinks" in caplog.text
+
+
+def test_without_a_task_weight_no_response_is_followed() -> None:
+    losses = losses_of(trainer(*problem(), hypergradient="unrolled", task_weight=0.0, clean_readers=clean_readers()))
+    assert "transfer" in losses[-1]
+    assert not {"task", "response"} & set(losses[-1])
 
 
 def test_the_downstream_networks_features_judge_once_it_has_joined() -> None:

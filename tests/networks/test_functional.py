@@ -45,6 +45,14 @@ def test_the_networks_own_weights_stay(network: nn.Module, x: torch.Tensor) -> N
     assert all(weight is was for weight, was in zip(network.parameters(), before, strict=True))
 
 
+def test_the_networks_own_running_statistics_stay() -> None:
+    shared = nn.BatchNorm2d(1)
+    network = nn.Sequential(shared, shared)
+    call_with(network, torch.zeros_like, torch.rand(2, 1, 4, 4))
+    assert float(shared.running_mean) == 0  # type: ignore[arg-type]
+    assert int(shared.num_batches_tracked) == 0  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("network", "x"), NETWORKS)
 def test_with_its_own_weights_it_is_the_network(network: nn.Module, x: torch.Tensor) -> None:
     assert torch.equal(call_with(network, lambda weight: weight, x), network(x))

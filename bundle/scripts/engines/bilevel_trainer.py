@@ -147,7 +147,7 @@ class BilevelTrainer(EnhancementTrainer):
         self.damping = damping
         self.neumann_step_size = neumann_step_size
         self.downstream_judges = dict(downstream_judges or {})
-        self.follows_response = hypergradient in ("finite_difference", "unrolled", "implicit")
+        self.follows_response = task_weight > 0 and hypergradient in ("finite_difference", "unrolled", "implicit")
         task_counts = downstream is not None and hypergradient != "none" and (task_weight > 0 or self.transfers)
         task_begins = self.warms_up_by_transfer or warmup_epochs == 0
         if not self.loss_function.has_terms and not (task_counts and task_begins):
@@ -160,7 +160,7 @@ class BilevelTrainer(EnhancementTrainer):
         self._task_losses: dict[str, float] = {}
         if downstream is not None:
             if self.follows_response:
-                downstream.check_smooth(hypergradient)
+                downstream.check_deterministic(hypergradient)
                 step_derivative(downstream.optimizer, downstream.parameters())  # refuses optimisers without one
 
             @self.on(Events.STARTED)
@@ -259,7 +259,7 @@ class BilevelTrainer(EnhancementTrainer):
         return terms
 
     def transfer_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the weighted loss of the clean readers on an enhanced batch of B."""
+        """Return the weighted loss of the clean readers on an enhanced batch: of B or, in the warm-up, of both halves."""
         assert self.clean_readers is not None
         return self.transfer_weight * self.clean_readers.judge(enhanced, batch[Keys.LABEL])
 

@@ -27,6 +27,9 @@ from scripts.networks import call_with, reinitialized
 
 __all__ = ["CleanReaders", "DownstreamProblem", "check_downstream", "train_downstream"]
 
+# Piecewise linear: their second derivative is 0 wherever there is one.
+_KINKED = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.RReLU, nn.Hardtanh, nn.Threshold)
+
 logger = logging.getLogger(__name__)
 
 
@@ -85,20 +88,26 @@ class DownstreamProblem:
         Args:
             images: (B, C, *spatial).
             labels: what the loss function takes beside the logits.
-            parameters: in place of S's own, in the order of :meth:`parameters`; the buffers are S's own.
+            parameters: see :meth:`predict`.
         """
-        with torch.autocast(images.device.type, enabled=False):
-            logits = self.predict(images.float(), parameters)
-            loss: torch.Tensor = self.loss_function(logits, labels)
+        loss: torch.Tensor = self.loss_function(self.predict(images, parameters), labels)
         return loss
 
     def predict(self, images: torch.Tensor, parameters: Tensors | None = None) -> torch.Tensor:
-        """Return the logits of S, with other weights where ``parameters`` are given."""
-        if parameters is None:
-            logits: torch.Tensor = self.network(images)
-            return logits
-        given = {id(own): value for own, value in zip(self.parameters(), parameters, strict=True)}
-        logits = call_with(self.network, lambda weight: given.get(id(weight), weight), images)
+        """Return the logits of S.
+
+        Args:
+            images: (B, C, *spatial).
+            parameters: in place of S's own, in the order of :meth:`parameters`. Then S stays as it is, its running
+                statistics too: what is asked of half B must not teach it.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            images = images.to(torch.promote_types(images.dtype, torch.float32))
+            if parameters is None:
+                logits: torch.Tensor = self.network(images)
+                return logits
+            given = {id(own): value for own, value in zip(self.parameters(), parameters, strict=True)}
+            logits = call_with(self.network, lambda weight: given.get(id(weight), weight), images)
         return logits
 
     def descend(self, loss: torch.Tensor) -> float:
@@ -137,9 +146,13 @@ class DownstreamProblem:
         self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor], parameters: Tensors | None = None
     ) -> torch.Tensor:
         """Return the loss of the lower problem on one batch of A, whose images have been enhanced."""
-        loss = self.loss(enhanced, batch[Keys.LABEL], parameters)
-        if GUIDE_LABEL in batch and self.guide_weight > 0:
-            loss = loss + self.guide_weight * self.loss(batch[GUIDE], batch[GUIDE_LABEL], parameters)
+        if GUIDE_LABEL not in batch or self.guide_weight == 0:
+            return self.loss(enhanced, batch[Keys.LABEL], parameters)
+        # In one pass: batch normalisation is used with the statistics of what it was trained on, not of either alone.
+        logits = self.predict(torch.cat([enhanced, batch[GUIDE].to(enhanced)]), parameters)
+        own, guides = logits.split([len(enhanced), len(batch[GUIDE])])
+        loss: torch.Tensor = self.loss_function(own, batch[Keys.LABEL])
+        loss = loss + self.guide_weight * self.loss_function(guides, batch[GUIDE_LABEL])
         return loss
 
     def step(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> float:
@@ -147,8 +160,8 @@ class DownstreamProblem:
         self.network.train()
         return self.descend(self.lower_loss(enhanced.detach(), batch))
 
-    def check_smooth(self, hypergradient: str) -> None:
-        """Refuse layers whose output is no function of weights and input alone.
+    def check_deterministic(self, hypergradient: str) -> None:
+        """Refuse layers whose output is no function of weights and input alone; warn where differences cross kinks.
 
         Args:
             hypergradient: the mode that asks, for the message.
@@ -167,6 +180,13 @@ class DownstreamProblem:
             raise InputError(
                 f'The hypergradient "{hypergradient}" evaluates the downstream network at other weights, and {kind} '
                 f'("{name}") gives another result each time: build the network with {mend}, or use "first_order".'
+            )
+        kinked = sorted({type(module).__name__ for module in self.network.modules() if isinstance(module, _KINKED)})
+        if hypergradient == "finite_difference" and kinked:
+            logger.warning(
+                "the downstream network has %s: finite differences cross the kinks of such activations and then say "
+                "little of the response. Use a smooth one (ELU, GELU), or another hypergradient.",
+                ", ".join(kinked),
             )
 
 

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 
 def call_with(network: nn.Module, replace: Callable[[nn.Parameter], torch.Tensor], *inputs: torch.Tensor) -> Any:
-    """Call a network with other weights, and leave its own as they are.
+    """Call a network with other weights, and leave its own and its buffers as they are.
 
     Args:
         network: any module, also one that holds a sub-module under two names, as MONAI's DynUNet does: for those
@@ -30,7 +30,14 @@ def call_with(network: nn.Module, replace: Callable[[nn.Parameter], torch.Tensor
         for prefix, module in network.named_modules()
         for name, weight in module.named_parameters(recurse=False)
     }
-    return functional_call(network, weights, inputs, tie_weights=False)
+    # Batch normalisation moves its running statistics in training mode: those of a copy.
+    copies = {id(buffer): buffer.clone() for buffer in network.buffers()}
+    buffers = {
+        f"{prefix}.{name}" if prefix else name: copies[id(buffer)]
+        for prefix, module in network.named_modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+    return functional_call(network, weights | buffers, inputs, tie_weights=False)
 
 
 def reinitialized(network: nn.Module, seed: int) -> nn.Module:
