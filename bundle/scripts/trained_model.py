@@ -18,6 +18,7 @@ __all__ = ["ModelDescription", "content_digest"]
 
 VERSION = 1
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
+_OPTIONAL = ("thresholds", "downstream")
 
 
 class ModelDescription:
@@ -33,6 +34,9 @@ class ModelDescription:
         slice_axis: spatial axis of volumes in RAS orientation along which a 2-D network was trained.
         thresholds: limits of the safety measures, see :class:`scripts.reports.SafetyThresholds`; None where the model
             was not calibrated.
+        downstream: of the downstream network beside it: ``network``, its class and arguments
+            (:func:`scripts.networks.describe_definition`, which may be None), ``task``, ``num_classes`` and
+            ``multi_label``. None where there is none.
     """
 
     def __init__(
@@ -42,12 +46,14 @@ class ModelDescription:
         window: tuple[float, float] | None = None,
         slice_axis: int = 2,
         thresholds: Mapping[str, Any] | None = None,
+        downstream: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = dict(network)
         self.percentiles = (float(percentiles[0]), float(percentiles[1]))
         self.window = None if window is None else (float(window[0]), float(window[1]))
         self.slice_axis = int(slice_axis)
         self.thresholds = None if thresholds is None else dict(thresholds)
+        self.downstream = None if downstream is None else dict(downstream)
 
     @staticmethod
     def path_beside(model_file: str | Path) -> Path:
@@ -80,14 +86,17 @@ class ModelDescription:
         if missing:
             raise InputError(f'"{path}" lacks "{missing[0]}": copy it anew along with model.pt.')
         try:
-            return cls(**{key: content[key] for key in _REQUIRED}, thresholds=content.get("thresholds"))
+            return cls(
+                **{key: content[key] for key in _REQUIRED},
+                **{key: content.get(key) for key in _OPTIONAL},
+            )
         except (TypeError, ValueError, IndexError) as error:
             raise InputError(f'"{path}" is malformed ({error}): copy it anew along with model.pt.') from error
 
     def save(self, model_file: str | Path) -> None:
         """Write the description beside ``model_file``, all of it or nothing."""
         path = self.path_beside(model_file)
-        content = {"version": VERSION, **{key: getattr(self, key) for key in _REQUIRED}, "thresholds": self.thresholds}
+        content = {"version": VERSION, **{key: getattr(self, key) for key in (*_REQUIRED, *_OPTIONAL)}}
         with written_whole(path) as unfinished:
             unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -11,11 +11,10 @@ import mlflow
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
-from monai.networks.nets import UNet
 from PIL import Image
 
 from scripts.errors import InputError, find_input_error
-from scripts.handlers import load_model
+from scripts.handlers import load_downstream
 
 Run = Callable[..., ConfigWorkflow]
 MODES = ("none", "first_order", "finite_difference", "unrolled", "implicit")
@@ -52,7 +51,7 @@ def test_labels_switch_bilevel_training_on(
     kind = "Separate" if mode == "none" else "Bi-level"
     assert printed[0].startswith(f"{kind} training (hypergradient {mode}): enhancement and a segmentation network")
     # usable on its own
-    load_model(UNet(2, 1, 2, (4, 6), (2,), num_res_units=2, act="ELU"), tmp_path / "model_dir" / "downstream.pt")
+    assert load_downstream(tmp_path / "model_dir" / "model.pt")(torch.rand(1, 1, 16, 16)).shape == (1, 2, 16, 16)
 
 
 def test_the_cost_of_a_step_is_measured(run: Run, tmp_path: Path) -> None:
@@ -150,7 +149,11 @@ def test_evaluation_does_without_a_downstream_network(
 ) -> None:
     run(task="none")
     run("evaluating", ("evaluate.yaml",))
-    assert "Downstream network" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Downstream network" not in printed
+    assert "The downstream network is left out: there is no" in printed
+    run("evaluating", ("evaluate.yaml",), task="none")
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_both_sides_are_tracked(run: Run, tmp_path: Path) -> None:
@@ -201,15 +204,20 @@ def test_the_classification_overlay_does_without_labels(run: Run, labelled_dir: 
 def test_classification_is_an_overlay(
     run: Run,
     labelled_dir: Path,
+    tmp_path: Path,
     labels: list[Any],
     overrides: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lq, hq = pictures(labelled_dir, "lq", labels), pictures(labelled_dir, "hq", labels)
-    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+    write_datalist(labelled_dir, training_lq=lq[:2], training_hq=hq, validation=lq[2:4], testing=lq[4:])
     run(overlays=("classification.yaml",), **overrides)
     run("evaluating", overlays=("classification.yaml", "evaluate.yaml"), **overrides)
-    assert "AUC" in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    inputs, enhanced = next(line.split()[1:3] for line in printed if line.startswith("AUC "))
+    assert 0 <= float(inputs) <= 1
+    assert 0 <= float(enhanced) <= 1
+    assert load_downstream(tmp_path / "model_dir" / "model.pt")(torch.rand(2, 1, 32, 32)).shape == (2, 2)
 
 
 def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run, labelled_dir: Path) -> None:
@@ -229,6 +237,8 @@ def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run
     [
         ({"hypergradient": "exact"}, 'Unknown hypergradient "exact"'),
         ({"inner_steps": 0}, "inner_steps"),
+        ({"inner_steps": -1}, "inner_steps"),
+        ({"inner_steps": 1.5}, "whole number"),
         ({"guide_weight": -1}, "guide_weight"),
         ({"finite_difference_epsilon": 0}, "finite_difference_epsilon"),
         ({"neumann_terms": -1}, "neumann_terms"),

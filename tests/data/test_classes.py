@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,21 @@ def test_an_unknown_task_is_refused() -> None:
     ],
 )
 def test_the_first_line_says_how_training_goes(entries: list[dict[str, Any]], task: str, expected: str) -> None:
-    import re
+    first = describe_training(entries, LISTS, task, "unrolled", clean_readers=2).splitlines()[0]
+    assert re.search(expected, first)
 
-    assert re.search(expected, describe_training(entries, LISTS, task, "unrolled"))
+
+@pytest.mark.parametrize(
+    ("guides", "expected"),
+    [
+        ([{"image": "x", "label": "l", "patient": "a"}], "all of patients with labelled low-quality images"),
+        ([{"image": "x", "patient": "b"}], "no high-quality training image has a label"),
+        ([{"image": "x", "label": "l", "patient": who} for who in "abc"], "learn from 2 labelled high-quality images"),
+    ],
+)
+def test_it_says_whether_clean_readers_can_learn(guides: list[dict[str, Any]], expected: str) -> None:
+    entries = [{"image": "y", "label": "m", "patient": "a"}, {"image": "z", "patient": "b"}]
+    described = describe_training(entries, guides, "segmentation", "first_order", clean_readers=2).splitlines()
+    assert len(described) == 2
+    assert expected in described[1]
+    assert len(describe_training(entries, guides, "segmentation", "none", clean_readers=0).splitlines()) == 1

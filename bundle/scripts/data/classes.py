@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scripts.data.unpaired import LABEL
+from scripts.data.unpaired import LABEL, of_other_patients
 from scripts.errors import InputError
 from scripts.transforms import ReadImaged
 
@@ -78,14 +78,15 @@ def without_labels(datalists: Mapping[str, Entries]) -> dict[str, list[dict[str,
     }
 
 
-def describe_training(entries: Entries, guides: Entries, task: str, hypergradient: str) -> str:
-    """Return a line that says how training will go, and why.
+def describe_training(entries: Entries, guides: Entries, task: str, hypergradient: str, clean_readers: int) -> str:
+    """Return one or two lines that say how training will go, and why.
 
     Args:
         entries: the low-quality training entries.
         guides: the high-quality training entries.
         task: of the downstream network, or ``"none"``.
         hypergradient: mode of bi-level training.
+        clean_readers: their number, where there is something that they can learn from.
     """
     labelled = labelled_entries(entries)
     if task == "none":
@@ -93,8 +94,26 @@ def describe_training(entries: Entries, guides: Entries, task: str, hypergradien
     if not labelled:
         return "Training enhancement only: no low-quality training image has a label."
     kind = "Separate" if hypergradient == "none" else "Bi-level"
-    return (
+    labelled_guides = labelled_entries(guides)
+    others = of_other_patients(labelled_guides, labelled)
+    lines = [
         f"{kind} training (hypergradient {hypergradient}): enhancement and a {task} network, with the labels of "
-        f"{len(labelled)} of {len(entries)} low-quality and {len(labelled_entries(guides))} of {len(guides)} "
-        "high-quality training images."
-    )
+        f"{len(labelled)} of {len(entries)} low-quality and {len(labelled_guides)} of {len(guides)} high-quality "
+        "training images."
+    ]
+    if clean_readers and others:
+        lines.append(
+            f"Before it, {clean_readers} clean readers learn from {len(others)} labelled high-quality images of other "
+            "patients; the network begins as one of them."
+        )
+    elif clean_readers:
+        why = (
+            "the labelled high-quality images are all of patients with labelled low-quality images"
+            if labelled_guides
+            else "no high-quality training image has a label"
+        )
+        lines.append(
+            f"There are no clean readers, since {why}: the warm-up is enhancement without the task, and the network "
+            "begins from nothing. Settings that suit that better: --warmup_epochs 1 --inner_steps 3"
+        )
+    return "\n".join(lines)

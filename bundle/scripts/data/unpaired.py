@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, DistributedSampler, Subset
 
 from scripts.errors import InputError, find_input_error
 
-__all__ = ["GUIDE", "GUIDE_LABEL", "IMAGE", "LABEL", "PATIENT", "EpochSampler", "UnpairedDataset"]
+__all__ = ["GUIDE", "GUIDE_LABEL", "IMAGE", "LABEL", "PATIENT", "EpochSampler", "UnpairedDataset", "of_other_patients"]
 
 IMAGE = CommonKeys.IMAGE.value
 LABEL = CommonKeys.LABEL.value
@@ -131,7 +131,7 @@ class UnpairedDataset(Dataset[Item]):
             InputError: when fewer than two patients have a label.
         """
         labelled = _labelled(self._data)
-        patients = sorted({str(_patient(self._data[entry])) for entry in labelled})
+        patients = sorted({_patient(self._data[entry]) for entry in labelled})
         if len(patients) < 2:
             raise InputError(
                 f"bi-level learning needs labelled low-quality images of two patients or more, and {len(patients)} has "
@@ -139,7 +139,7 @@ class UnpairedDataset(Dataset[Item]):
             )
         shuffled = self._random(_HALVES, 0).permutation(patients)
         first = set(shuffled[: (len(patients) + 1) // 2])
-        in_first = np.array([str(_patient(self._data[entry])) in first for entry in labelled])
+        in_first = np.array([_patient(self._data[entry]) in first for entry in labelled])
         # What is learnt with the first half must not be known from the second, not even from other images.
         return (
             self._labelled_stream(labelled[in_first], length, 1, guides_of=first),
@@ -161,15 +161,10 @@ class UnpairedDataset(Dataset[Item]):
         stream.length = length
         stream.seed = int(np.random.SeedSequence((self.seed, _HALVES, number)).generate_state(1)[0])
         stream._generator = np.random.RandomState()
-        patients = {str(_patient(self._data[entry])) for entry in _labelled(self._data)}
-        guides = np.array(
-            [
-                guide
-                for guide in _labelled(self._guide_data)
-                if (patient := str(_patient(self._guide_data[guide]))) not in patients or patient in guides_of
-            ],
-            dtype=np.int64,
-        )
+        labelled_guides = _labelled(self._guide_data)
+        barred = [self._data[entry] for entry in _labelled(self._data) if _patient(self._data[entry]) not in guides_of]
+        allowed = of_other_patients([self._guide_data[guide] for guide in labelled_guides], barred)
+        guides = labelled_guides[allowed]
         if guides.size and all(map(len, _guides_of_others(self._data, self._guide_data, entries, guides))):
             stream._use(entries, guides, keys=(LABEL,), guide_keys=(LABEL,))
         else:
@@ -322,18 +317,24 @@ def _guides_of_others(
     guides: np.ndarray,
 ) -> list[np.ndarray]:
     """For each of the low-quality entries, those of the high-quality ones that are of other patients."""
-    guide_patients = np.array([str(_patient(guide_data[guide])) for guide in guides])
+    guide_patients = np.array([_patient(guide_data[guide]) for guide in guides])
     own = set(guide_patients)
     of_patient: dict[str, np.ndarray] = {}
     result = []
     for entry in entries:
-        patient = str(_patient(data[entry]))
+        patient = _patient(data[entry])
         if patient not in of_patient:
             of_patient[patient] = guides[guide_patients != patient] if patient in own else guides
         result.append(of_patient[patient])
     return result
 
 
-def _patient(entry: Mapping[str, Any]) -> Any:
+def of_other_patients(entries: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the indices of those entries of a datalist whose patient none of the others is of."""
+    patients = {_patient(entry) for entry in others}
+    return [index for index, entry in enumerate(entries) if _patient(entry) not in patients]
+
+
+def _patient(entry: Mapping[str, Any]) -> str:
     patient = entry.get(PATIENT)
-    return str(entry[IMAGE]) if patient is None else patient
+    return str(entry[IMAGE] if patient is None else patient)

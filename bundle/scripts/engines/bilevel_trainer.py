@@ -259,7 +259,7 @@ class BilevelTrainer(EnhancementTrainer):
         return terms
 
     def transfer_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the weighted loss of the clean readers on an enhanced batch: of B or, in the warm-up, of both halves."""
+        """Return the weighted loss of the clean readers on an enhanced batch, in the warm-up of both halves."""
         assert self.clean_readers is not None
         return self.transfer_weight * self.clean_readers.judge(enhanced, batch[Keys.LABEL])
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from scripts.handlers.averaging import NamedEMAHandler
-from scripts.handlers.checkpoint import ModelSaver, TrainingCheckpoint, load_model
+from scripts.handlers.checkpoint import ModelSaver, TrainingCheckpoint, load_downstream, load_model
 from scripts.handlers.cost import StepCost
 from scripts.handlers.losses import LossLog
 from scripts.handlers.metrics import ImageQuality, SlicewiseMetric, image_quality
@@ -47,6 +47,7 @@ __all__ = [
     "collect_cues",
     "compose_panel",
     "image_quality",
+    "load_downstream",
     "load_model",
     "segmentation_pairs",
 ]

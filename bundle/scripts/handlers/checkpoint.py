@@ -16,9 +16,10 @@ from torch import nn
 
 from scripts.errors import InputError
 from scripts.files import written_whole
+from scripts.networks import network_from_description
 from scripts.trained_model import ModelDescription
 
-__all__ = ["ModelSaver", "TrainingCheckpoint", "load_model"]
+__all__ = ["ModelSaver", "TrainingCheckpoint", "load_downstream", "load_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,28 @@ def load_model(network: nn.Module, path: str | Path) -> None:
     """
     state = _read(Path(path))
     _load_state(network, state.get("model", state), f'"{path}"')
+
+
+def load_downstream(model_file: str | Path) -> nn.Module:
+    """Return the downstream network that was trained along with ``model.pt``, built as ``model.json`` says.
+
+    From images that the enhancer made, (B, C, *spatial) and 0 to 1, to logits, (B, K, *spatial) or (B, K).
+
+    Args:
+        model_file: ``model.pt``, with ``model.json`` and ``downstream.pt`` beside it.
+
+    Raises:
+        InputError: when a file is missing, or the description has no downstream network that can be built.
+    """
+    described = ModelDescription.load(model_file).downstream or {}
+    if not described.get("network"):
+        raise InputError(
+            f'"{ModelDescription.path_beside(model_file)}" does not say how a downstream network was built: train with '
+            "labels, and with this version."
+        )
+    network = network_from_description(described["network"])
+    load_model(network, Path(model_file).with_name("downstream.pt"))
+    return network.eval()
 
 
 class ModelSaver:

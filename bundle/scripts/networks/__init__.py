@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of HQG-Net that MONAI does not have."""
 
+from scripts.networks.definitions import build_network, describe_definition, network_from_description
 from scripts.networks.discriminator import DetailDiscriminator
 from scripts.networks.enhancer import Enhancer, EnhancerEncoder, pad_to_multiple
 from scripts.networks.functional import call_with, reinitialized
@@ -25,9 +26,12 @@ __all__ = [
     "LayerFeatures",
     "VariationalInformationNorm",
     "WaveletTransform",
+    "build_network",
     "call_with",
+    "describe_definition",
     "draw_cues",
     "mean_and_deviation",
+    "network_from_description",
     "pad_to_multiple",
     "reinitialized",
 ]
