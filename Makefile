@@ -80,7 +80,7 @@ experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and 
 
 experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
 	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml \
-		ARMS="separate first_order"
+		ARMS="$(or $(ARMS),separate first_order)"
 
 # INPUT may name other images, and ARGS further settings.
 INPUT ?= --datalist $(DEMO)/data/datalist.json

@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 STAND_IN = """#!/bin/sh
 while [ $# -gt 0 ]; do
-    case "$1" in --model_dir) model=$2 ;; downstream) exit 0 ;; esac
+    case "$1" in --model_dir) model=$2 ;; downstream) exit 0 ;; checking) exit "${CHECKED:-0}" ;; esac
     shift
 done
-touch "$model/checkpoint.pt"
+echo trained >> "$model/checkpoint.pt"
 case "$model" in */seed9) ;; *) touch "$model/model.pt" ;; esac
 """
 
@@ -48,10 +48,35 @@ def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(tmp_path: Pat
     trainings, printed = make(tmp_path, arms)
     assert trainings == 4
     assert printed.count("--pause_after @warmup_epochs") == 1
-    assert printed.count("--resume True") == 2
-    assert "--hypergradient first_order --resume True" in printed
-    assert "--hypergradient unrolled --resume True" in printed
+    for arm in ("first_order", "unrolled"):
+        assert f"cp {tmp_path}/out/warmup/seed0/checkpoint.pt {tmp_path}/out/arms/{arm}/seed0" in printed
+        assert f"--hypergradient {arm} --resume" in printed
     assert make(tmp_path, arms)[0] == 0
+
+
+def test_without_a_warm_up_there_is_none_to_share(tmp_path: Path, data: Path) -> None:
+    trainings, printed = make(tmp_path, "ARGS=--epochs 3 --warmup_epochs 0")
+    assert trainings == 2
+    assert "pause_after" not in printed
+
+
+def test_an_interrupted_training_goes_on(tmp_path: Path, data: Path) -> None:
+    make(tmp_path)
+    arm, compared = (tmp_path / "out" / folder / "seed0" for folder in ("arms/unrolled", "compared"))
+    checkpoint = arm / "checkpoint.pt"
+    assert checkpoint.read_text().count("trained") == 2  # the warm-up and the rest
+    for lost, trained in ((arm / "log.txt", 3), (checkpoint, 2)):
+        for file in (arm / ".trained", compared / ".compared", lost):
+            file.unlink()
+        assert make(tmp_path)[0] == 1
+        assert checkpoint.read_text().count("trained") == trained
+    assert make(tmp_path, "ARGS=--epochs 7")[0] == 3
+    assert checkpoint.read_text().count("trained") == 2
+
+
+def test_what_is_wrong_is_told_before_training(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKED", "1")
+    assert make(tmp_path)[0] == 0
 
 
 def test_other_settings_or_data_train_anew(tmp_path: Path, data: Path) -> None:

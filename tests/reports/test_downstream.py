@@ -258,6 +258,12 @@ def test_budget_is_a_number_of_slices_that_show_something(tmp_path: Path, monkey
     assert all(entry["image"].shape == entry["label"].shape == (1, 16, 16) for _, items in trained for entry in items)
 
 
+def test_a_budget_of_more_than_there_is_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = report(tmp_path, arms=("separate",), clean=[], label_budgets=(None, 9, 3)).run()
+    assert {row["labels"] for row in rows if row["protocol"] == "retrained"} == {"all", "3"}
+    assert "only 8 labelled slices show something: the label budgets 9" in caplog.text
+
+
 def test_budgets_slices_are_the_same_for_all_arms_and_differ_by_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,7 +479,7 @@ def test_missing_arm_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ({"arms": ("implicit",)}, "no trained arm"),
         ({"labelled": [{"image": torch.rand(1, 16, 16, 4)}]}, "training_lq"),
         ({"testing": []}, "testing"),
-        ({"label_budgets": (9,)}, "9 is more than the 8 labelled slices"),
+        ({"label_budgets": (9, 10)}, "Every label budget is more than the 8 labelled slices"),
         ({"num_classes": 2}, "class 2"),
         ({"num_classes": 1}, "background"),
         ({"task": "detection"}, "detection"),

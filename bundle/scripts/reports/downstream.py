@@ -125,7 +125,8 @@ class DownstreamReport:
             :class:`scripts.inferers.ClassificationInferer`.
         arms: the arms. One that was trained for no seed is left out.
         seeds: of the arms, and of everything random here.
-        label_budgets: numbers of labelled slices (volumes, for a 3-D network) in the retrained protocol; None: all.
+        label_budgets: numbers of labelled slices (volumes, for a 3-D network) in the retrained protocol; None: all. One
+            that is more than there are is left out.
         steps: training steps of every S.
         batch_size: images in a step.
         learning_rate: Adam's, which falls to 0 along a cosine.
@@ -209,7 +210,7 @@ class DownstreamReport:
         """Do the experiment for every seed, write the files, print the tables; return the rows.
 
         Raises:
-            InputError: when images, labels or trained arms are missing, or a budget exceeds the labelled slices.
+            InputError: when images, labels or trained arms are missing, or every budget exceeds the labelled slices.
         """
         arms = self._trained_arms()
         data = _Data(self._prepare(self.labelled), self._prepare(self.clean), self._prepare(self.testing))
@@ -302,12 +303,20 @@ class DownstreamReport:
         if not data.testing:
             raise InputError('There are no test images with a label: add entries with a "label" to "testing".')
         available = sum(len(self._slices(case)) for case in data.labelled)
-        largest = max((budget for budget in self.label_budgets if budget is not None), default=0)
-        if largest > available:
-            kind = "slices" if self.spatial_dims == 2 else "volumes"
+        kind = "slices" if self.spatial_dims == 2 else "volumes"
+        too_large = [budget for budget in self.label_budgets if budget is not None and budget > available]
+        if too_large:
+            logger.warning(
+                "left out, since only %d labelled %s show something: the label budgets %s",
+                available,
+                kind,
+                ", ".join(map(str, too_large)),
+            )
+            self.label_budgets = tuple(budget for budget in self.label_budgets if budget not in too_large)
+        if not self.label_budgets:
             raise InputError(
-                f"A label budget of {largest} is more than the {available} labelled {kind} that show something: "
-                "lower label_budgets."
+                f"Every label budget is more than the {available} labelled {kind} that show something: lower "
+                "label_budgets."
             )
         if not data.clean:
             logger.info("no high-quality training image has a label: the transfer protocol is left out")
@@ -600,7 +609,8 @@ class DownstreamReport:
         ]
         if self.costs is not None:
             lines.append(
-                "- Time per step and memory of the arm's own training are multiples of those of enhancement alone "
+                "- Time per step (one after the warm-up) and memory of the arm's own training, with the settings that "
+                "they were measured with, are multiples of those of enhancement alone "
                 f"({self.costs[ENHANCEMENT]['seconds']:.3f} s per step, {self.costs[ENHANCEMENT]['device']})."
             )
         if any(row["protocol"] == RETRAINED and row["labels"] != "all" for row in rows):
