@@ -88,7 +88,8 @@ class ModelDescription:
         try:
             return cls(
                 **{key: content[key] for key in _REQUIRED},
-                **{key: content.get(key) for key in _OPTIONAL},
+                thresholds=content.get("thresholds"),
+                downstream=content.get("downstream"),
             )
         except (TypeError, ValueError, IndexError) as error:
             raise InputError(f'"{path}" is malformed ({error}): copy it anew along with model.pt.') from error

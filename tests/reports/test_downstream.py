@@ -258,6 +258,14 @@ def test_budget_is_a_number_of_slices_that_show_something(tmp_path: Path, monkey
     assert all(entry["image"].shape == entry["label"].shape == (1, 16, 16) for _, items in trained for entry in items)
 
 
+@pytest.mark.parametrize("protocol", ["transfer", "retrained", "cooperative"])
+def test_one_protocol_alone(tmp_path: Path, protocol: str) -> None:
+    every = report(tmp_path).run()
+    one = report(tmp_path, protocols=(protocol,), output_dir=tmp_path / "one").run()
+    assert one == [row for row in every if row["protocol"] == protocol]
+    assert one
+
+
 def test_a_budget_of_more_than_there_is_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = report(tmp_path, arms=("separate",), clean=[], label_budgets=(None, 9, 3)).run()
     assert {row["labels"] for row in rows if row["protocol"] == "retrained"} == {"all", "3"}
@@ -485,6 +493,8 @@ def test_missing_arm_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ({"task": "detection"}, "detection"),
         ({"seeds": ()}, "one seed"),
         ({"label_budgets": (0,)}, "at least 1"),
+        ({"protocols": ("transfer", "guessed")}, "protocols are some of transfer, retrained, cooperative, not guessed"),
+        ({"protocols": ()}, "not none"),
         ({"steps": 0}, "at least 1"),
     ],
 )

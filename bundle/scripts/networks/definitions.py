@@ -19,7 +19,7 @@ __all__ = ["build_network", "describe_definition", "network_from_description"]
 
 logger = logging.getLogger(__name__)
 
-Definition = nn.Module | Callable[[], nn.Module]
+Definition = nn.Module | Callable[[], nn.Module]  # the latter with _mode_: callable
 
 
 def build_network(definition: Definition) -> nn.Module:
@@ -28,7 +28,7 @@ def build_network(definition: Definition) -> nn.Module:
     Raises:
         InputError: when what is defined is no network.
     """
-    network = definition if isinstance(definition, nn.Module) else definition()
+    network = definition() if callable(definition) and not isinstance(definition, nn.Module) else definition
     if not isinstance(network, nn.Module):
         raise InputError(f"The definition gives a {type(network).__name__}, and a network was wanted.")
     return network
@@ -41,7 +41,7 @@ def describe_definition(definition: Definition) -> dict[str, Any] | None:
     """
     if isinstance(definition, functools.partial):
         described = {
-            "_target_": f"{definition.func.__module__}.{definition.func.__qualname__}",  # type: ignore[attr-defined]
+            "_target_": f"{definition.func.__module__}.{definition.func.__qualname__}",
             **definition.keywords,
         }
         try:

@@ -46,7 +46,7 @@ __all__ = ["DownstreamReport"]
 SEPARATE, SEPARATE_MODE = "separate", "none"
 ARMS = (SEPARATE, "first_order", "finite_difference", "unrolled", "implicit")
 RAW, CLEAN = "raw", "clean"
-TRANSFER, RETRAINED, COOPERATIVE = "transfer", "retrained", "cooperative"
+TRANSFER, RETRAINED, COOPERATIVE = PROTOCOLS = ("transfer", "retrained", "cooperative")
 
 # Of the label classes from 1 on: Okabe and Ito's colours, which colour-blind eyes tell apart.
 _COLOURS = np.array([[86, 180, 233], [230, 159, 0], [0, 158, 115], [240, 228, 66], [213, 94, 0], [204, 121, 167]])
@@ -125,6 +125,7 @@ class DownstreamReport:
             :class:`scripts.inferers.ClassificationInferer`.
         arms: the arms. One that was trained for no seed is left out.
         seeds: of the arms, and of everything random here.
+        protocols: those to go through. An S of another architecture than the arms' own has no cooperative one.
         label_budgets: numbers of labelled slices (volumes, for a 3-D network) in the retrained protocol; None: all. One
             that is more than there are is left out.
         steps: training steps of every S.
@@ -159,6 +160,7 @@ class DownstreamReport:
         task_inferer: Inferer | None = None,
         arms: Sequence[str] = ARMS,
         seeds: Sequence[int] = (0, 1, 2),
+        protocols: Sequence[str] = PROTOCOLS,
         label_budgets: Sequence[int | None] = (None, 64, 16),
         steps: int = 400,
         batch_size: int = 8,
@@ -176,6 +178,9 @@ class DownstreamReport:
             raise InputError(
                 f"Segmentation needs num_classes of at least 2, the background included, not {num_classes}."
             )
+        unknown = [protocol for protocol in protocols if protocol not in PROTOCOLS]
+        if unknown or not protocols:
+            raise InputError(f"protocols are some of {', '.join(PROTOCOLS)}, not {', '.join(unknown) or 'none'}.")
         if not seeds or not label_budgets:
             raise InputError("The downstream experiment needs at least one seed and one label budget.")
         if min(steps, batch_size, *(1 if budget is None else budget for budget in label_budgets)) < 1:
@@ -195,6 +200,7 @@ class DownstreamReport:
         self.task_inferer = inferer_of_task(spatial_dims, slice_axis) if task_inferer is None else task_inferer
         self.arms = tuple(arms)
         self.seeds = tuple(dict.fromkeys(int(seed) for seed in seeds))
+        self.protocols = tuple(protocol for protocol in PROTOCOLS if protocol in protocols)
         self.label_budgets = tuple(dict.fromkeys(label_budgets))
         self.steps = steps
         self.batch_size = batch_size
@@ -318,7 +324,7 @@ class DownstreamReport:
                 f"Every label budget is more than the {available} labelled {kind} that show something: lower "
                 "label_budgets."
             )
-        if not data.clean:
+        if TRANSFER in self.protocols and not data.clean:
             logger.info("no high-quality training image has a label: the transfer protocol is left out")
 
     def _slices(self, case: _Case) -> list[int | None]:
@@ -341,7 +347,7 @@ class DownstreamReport:
             rows.append({"protocol": protocol, "arm": arm, "labels": labels, "seed": seed, **values})
 
         transferred = None
-        if data.clean:
+        if data.clean and TRANSFER in self.protocols:
             clean_slices = [self._slices(case) for case in data.clean]
             draws = self._training_items([case.image for case in data.clean], data.clean, clean_slices)
             transferred = self._train(draws, seed, f"seed {seed}, S on clean images")
@@ -366,11 +372,13 @@ class DownstreamReport:
             if arm == CLEAN:
                 continue
             together = self._file(arm, seed, "downstream.pt")
-            if arm != RAW and together.is_file():
+            if arm != RAW and together.is_file() and COOPERATIVE in self.protocols:
                 cooperative = copy.deepcopy(self.downstream)
                 load_model(cooperative, together)
                 logits = self._predict(cooperative, tested)
                 measured(COOPERATIVE, arm, "all", {**self._measure(logits, data.testing), **quality})
+            if RETRAINED not in self.protocols:
+                continue
             training = self._enhance(arm, [case.image for case in data.labelled])
             items = self._training_items(training, data.labelled, slices)
             for budget in self.label_budgets:
@@ -473,6 +481,7 @@ class DownstreamReport:
             "spatial_dims": self.spatial_dims,
             "slice_axis": self.slice_axis,
             "arms": list(arms),
+            "protocols": list(self.protocols),
             "label_budgets": list(self.label_budgets),
             "downstream": type(self.downstream).__name__,
             "parameters": sum(parameter.numel() for parameter in self.downstream.parameters()),
