@@ -22,12 +22,14 @@ comma := ,
 empty :=
 listed = $(subst $(empty) $(empty),$(comma),$(strip $(1)))
 CONFIGS := 'configs/train.yaml'$(OVERLAY:%=$(comma)'%')
-# Nobody enhances scans with an arm, so its measures need no limits.
+# The limits of inference's report are not asked for here: `calibrating` makes them for an arm that is to be used.
 TRAIN = cd bundle && $(RUN) -m monai.bundle run training --config_file "[$(CONFIGS)]" --dataset_dir $(DATA) \
-	--mlflow False --num_workers 0 --calibrates False --output_dir $(@D) --model_dir $(@D) $(ARGS)
+	--mlflow False --num_workers 0 --calibrates False $(ARGS) --output_dir $(@D) --model_dir $(@D)
 GOES_ON = --resume $$(test -f $(@D)/checkpoint.pt && echo True || echo False)
 # A failure shows the end of its log.
 LOGGED = > $(@D)/log.txt 2>&1 || { tail -3 $(@D)/log.txt >&2; false; }
+# A training that was interrupted after its last epoch says that it is complete.
+TRAINED = > $(@D)/log.txt 2>&1 || grep -q 'epochs already' $(@D)/log.txt || { tail -3 $(@D)/log.txt >&2; false; }
 DOWNSTREAM = --config_file "[$(CONFIGS),'configs/downstream.yaml']" --dataset_dir $(DATA) --output_dir $(OUTPUT) \
 	--arms_dir $(OUTPUT)/arms --mlflow False --arms "[$(call listed,$(ARMS:%='%'))]" $(ARGS) $(COMPARE_ARGS)
 COMPARE = cd bundle && $(RUN) -m monai.bundle run downstream $(DOWNSTREAM)
@@ -46,9 +48,14 @@ $(OUTPUT)/settings.txt: always
 		cat bundle/configs/train.yaml $(OVERLAY:%=bundle/%) $(DATA)/datalist.json | cksum; } > $@.now
 	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
 
-# What can be wrong with labels and settings is told before the first training, not after the last.
+UNKNOWN_ARMS := $(filter-out separate first_order finite_difference unrolled implicit,$(ARMS))
+ifneq ($(UNKNOWN_ARMS),)
+$(error ARMS are separate, first_order, finite_difference, unrolled and implicit, not $(UNKNOWN_ARMS))
+endif
+
+# Missing labels, and most of what can be wrong with settings, are told before the first training, not after the last.
 $(OUTPUT)/.checked: $(OUTPUT)/settings.txt
-	@cd bundle && $(RUN) -m monai.bundle run checking $(DOWNSTREAM) > $(@D)/log.txt 2>&1 || { tail -3 $(@D)/log.txt >&2; false; }
+	@cd bundle && $(RUN) -m monai.bundle run checking $(DOWNSTREAM) $(LOGGED)
 	@touch $@
 
 $(OUTPUT)/compared/seed%/.compared: $(ARMS:%=$(OUTPUT)/arms/%/seed%/.trained)
@@ -56,30 +63,33 @@ $(OUTPUT)/compared/seed%/.compared: $(ARMS:%=$(OUTPUT)/arms/%/seed%/.trained)
 	$(COMPARE) --seeds "[$*]" $(LOGGED)
 	touch $@
 
-# Of other settings there is nothing to go on from.
-ONLY_NEWER_THAN = @mkdir -p $(@D); test $(@D)/checkpoint.pt -nt $< || rm -f $(@D)/checkpoint.pt
+# What earlier settings left is nothing to go on from, and not to be taken for what these leave. Earlier logs are kept.
+ONLY_NEWER = @mkdir -p $(@D); if test $(@D)/checkpoint.pt -nt $<; \
+	then test ! -f $(@D)/log.txt || cat $(@D)/log.txt >> $(@D)/log-before.txt; \
+	else cd $(@D) && rm -f checkpoint.pt model.pt model.json downstream.pt log-before.txt; fi
 
 $(OUTPUT)/warmup/seed%/.trained: $(OUTPUT)/.checked
-	$(ONLY_NEWER_THAN)
-	$(TRAIN) --seed $* --pause_after @warmup_epochs $(GOES_ON) $(LOGGED)
+	$(ONLY_NEWER)
+	$(TRAIN) --seed $* --pause_after @warmup_epochs $(GOES_ON) $(TRAINED)
 	touch $@
 
-LEFT_A_NETWORK = test -f $(@D)/model.pt || { echo "$(@D): the training left no model.pt, see log.txt" >&2; false; }
+LEFT_A_NETWORK = test -f $(@D)/model.pt || \
+	{ echo "$(@D): the training left no model.pt, see log.txt; remove checkpoint.pt to train anew" >&2; false; }
 
 $(OUTPUT)/arms/separate/seed%/.trained: $(OUTPUT)/.checked
-	$(ONLY_NEWER_THAN)
-	$(TRAIN) --seed $* --hypergradient none $(GOES_ON) $(LOGGED)
+	$(ONLY_NEWER)
+	$(TRAIN) --seed $* --hypergradient none $(GOES_ON) $(TRAINED)
 	@$(LEFT_A_NETWORK)
 	touch $@
 
 # Without a warm-up there is none to share.
-SHARED := $(if $(filter --warmup_epochs=0,$(subst --warmup_epochs 0,--warmup_epochs=0,$(ARGS))),,warmup)
+SHARED := $(if $(filter --warmup_epochs=0,$(subst --warmup_epochs 0,--warmup_epochs=0,$(strip $(ARGS)))),,warmup)
 
 define BILEVEL_ARM
 $(OUTPUT)/arms/$(1)/seed%/.trained: $(if $(SHARED),$(OUTPUT)/warmup/seed%/.trained,$(OUTPUT)/.checked)
-	$$(ONLY_NEWER_THAN)
-	$(if $(SHARED),test -f $$(@D)/checkpoint.pt || cp $(OUTPUT)/warmup/seed$$*/checkpoint.pt $$(@D))
-	$$(TRAIN) --seed $$* --hypergradient $(1) $$(GOES_ON) $$(LOGGED)
+	$$(ONLY_NEWER)
+	$(if $(SHARED),cd $$(@D) && test -f checkpoint.pt || { cp $$(<D)/checkpoint.pt copied.pt && mv copied.pt checkpoint.pt; })
+	$$(TRAIN) --seed $$* --hypergradient $(1) $$(GOES_ON) $$(TRAINED)
 	@$$(LEFT_A_NETWORK)
 	touch $$@
 endef

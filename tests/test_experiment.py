@@ -13,9 +13,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 STAND_IN = """#!/bin/sh
 while [ $# -gt 0 ]; do
-    case "$1" in --model_dir) model=$2 ;; downstream) exit 0 ;; checking) exit "${CHECKED:-0}" ;; esac
+    case "$1" in
+        --model_dir) model=$2 ;;
+        --resume) resume=$2 ;;
+        downstream) exit 0 ;;
+        checking) echo "no labels"; exit "${CHECKED:-0}" ;;
+    esac
     shift
 done
+echo "resume $resume"
+if [ "$resume" = True ] && [ "$(grep -c trained "$model/checkpoint.pt")" -ge 2 ]; then
+    echo "it has been trained for 18 epochs already" && exit 1
+fi
 echo trained >> "$model/checkpoint.pt"
 case "$model" in */seed9) ;; *) touch "$model/model.pt" ;; esac
 """
@@ -49,8 +58,10 @@ def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(tmp_path: Pat
     assert trainings == 4
     assert printed.count("--pause_after @warmup_epochs") == 1
     for arm in ("first_order", "unrolled"):
-        assert f"cp {tmp_path}/out/warmup/seed0/checkpoint.pt {tmp_path}/out/arms/{arm}/seed0" in printed
         assert f"--hypergradient {arm} --resume" in printed
+        assert (tmp_path / "out" / "arms" / arm / "seed0" / "checkpoint.pt").read_text() == "trained\ntrained\n"
+    assert (tmp_path / "out" / "arms" / "separate" / "seed0" / "checkpoint.pt").read_text() == "trained\n"
+    assert printed.count("--calibrates False") == trainings
     assert make(tmp_path, arms)[0] == 0
 
 
@@ -64,19 +75,44 @@ def test_an_interrupted_training_goes_on(tmp_path: Path, data: Path) -> None:
     make(tmp_path)
     arm, compared = (tmp_path / "out" / folder / "seed0" for folder in ("arms/unrolled", "compared"))
     checkpoint = arm / "checkpoint.pt"
-    assert checkpoint.read_text().count("trained") == 2  # the warm-up and the rest
-    for lost, trained in ((arm / "log.txt", 3), (checkpoint, 2)):
-        for file in (arm / ".trained", compared / ".compared", lost):
+    assert checkpoint.read_text() == "trained\ntrained\n"  # the warm-up and the rest
+
+    def interrupt(text: str | None) -> None:
+        for file in (arm / ".trained", compared / ".compared", checkpoint):
             file.unlink()
+        if text is not None:
+            checkpoint.write_text(text)
+
+    # Before its first epoch, after some, after the last: the last one has nothing left to train.
+    for text in (None, "trained\n"):
+        interrupt(text)
         assert make(tmp_path)[0] == 1
-        assert checkpoint.read_text().count("trained") == trained
+        assert checkpoint.read_text() == "trained\ntrained\n"
+        assert "resume True" in (arm / "log.txt").read_text()
+    interrupt("trained\ntrained\n")
+    assert "make: ***" not in make(tmp_path)[1]
+    assert "already" in (arm / "log.txt").read_text()
+    assert "resume True" in (arm / "log-before.txt").read_text()
+
+
+def test_what_other_settings_left_is_not_gone_on_from(tmp_path: Path, data: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "out" / "arms" / "separate" / "seed0" / "downstream.pt").touch()
     assert make(tmp_path, "ARGS=--epochs 7")[0] == 3
-    assert checkpoint.read_text().count("trained") == 2
+    for arm, trained in (("separate", 1), ("unrolled", 2)):
+        folder = tmp_path / "out" / "arms" / arm / "seed0"
+        assert (folder / "checkpoint.pt").read_text().count("trained") == trained
+        assert not (folder / "downstream.pt").exists()
 
 
 def test_what_is_wrong_is_told_before_training(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHECKED", "1")
-    assert make(tmp_path)[0] == 0
+    trainings, printed = make(tmp_path)
+    assert trainings == 0
+    assert "no labels" in printed
+    trainings, printed = make(tmp_path, "ARMS=separate first_ordr")
+    assert trainings == 0
+    assert "ARMS are separate, first_order, finite_difference, unrolled and implicit, not first_ordr" in printed
 
 
 def test_other_settings_or_data_train_anew(tmp_path: Path, data: Path) -> None:

@@ -83,7 +83,10 @@ def test_the_first_line_says_how_training_goes(entries: list[dict[str, Any]], ta
     [
         ([{"image": "x", "label": "l", "patient": "a"}], "all of patients with labelled low-quality images"),
         ([{"image": "x", "patient": "b"}], "no high-quality training image has a label"),
-        ([{"image": "x", "label": "l", "patient": who} for who in "abc"], "learn from 2 labelled high-quality images"),
+        (
+            [{"image": "x", "label": "l", "patient": who} for who in "abc"],
+            "2 clean readers will learn from 2 labelled high-quality images",
+        ),
     ],
 )
 def test_it_says_whether_clean_readers_can_learn(guides: list[dict[str, Any]], expected: str) -> None:

@@ -139,6 +139,13 @@ def test_complete_training_is_not_started_anew(tmp_path: Path) -> None:
         saver.resume(engine(2))
 
 
+def test_a_training_that_has_come_to_its_pause_is_not_taken_further(tmp_path: Path) -> None:
+    saver = checkpoint(tmp_path, engine(2), epochs=2)
+    with pytest.raises(InputError, match="2 epochs already: ask for more epochs, or a later pause_after"):
+        saver.resume(engine(4), pause_after=2)
+    saver.resume(engine(4), pause_after=3)
+
+
 def test_other_epoch_length_is_refused(tmp_path: Path) -> None:
     saver = checkpoint(tmp_path, engine(2), epochs=2)
     with pytest.raises(InputError, match="steps_per_epoch"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +26,22 @@ def test_a_network_is_built_anew_from_its_description() -> None:
     assert again(torch.zeros(1, 1, 8, 8)).shape == (1, 3, 8, 8)
 
 
-@pytest.mark.parametrize("definition", [nn.Conv2d(1, 1, 1), partial(nn.LazyConv2d, dtype=torch.float64), nn.Identity])
+def test_a_class_without_arguments_is_a_definition_too() -> None:
+    assert describe_definition(nn.Identity) == {"_target_": "torch.nn.modules.linear.Identity"}
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        nn.Conv2d(1, 1, 1),
+        partial(nn.Conv2d, 1, 1, kernel_size=1),
+        partial(nn.LazyConv2d, dtype=torch.float64),
+        type("Nameless", (nn.Module,), {}),
+    ],
+)
 def test_what_cannot_be_written_down_is_told(definition: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert describe_definition(definition) is None
-    assert "cannot be written into model.json" in caplog.text
+    assert "model.json cannot say how the downstream network is built" in caplog.text
 
 
 def test_a_network_that_is_built_already_is_taken_as_it_is() -> None:
@@ -39,5 +52,22 @@ def test_a_network_that_is_built_already_is_taken_as_it_is() -> None:
 def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(InputError, match="gives a dict, and a network was wanted"):
         build_network(dict)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="gives a Counter"):
-        network_from_description({"_target_": "collections.Counter", "iterable": 3})
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"_target_": "os.system", "command": "touch here"}, "os.system is no class of networks"),
+        ({"_target_": "collections.Counter"}, "no class of networks"),
+        ({}, "None is no class of networks"),
+        ({"_target_": "torch.nn.Conv2d", "sides": 3}, "Conv2d cannot be built as described: .*sides"),
+        ({"_target_": "torch.nn.Flatten", "start_dim": "$open('here', 'w')", "end": 0}, "cannot be built"),
+    ],
+)
+def test_a_description_builds_networks_and_does_nothing_else(
+    described: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        network_from_description(described)
+    assert not list(tmp_path.iterdir())

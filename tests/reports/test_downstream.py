@@ -258,6 +258,11 @@ def test_budget_is_a_number_of_slices_that_show_something(tmp_path: Path, monkey
     assert all(entry["image"].shape == entry["label"].shape == (1, 16, 16) for _, items in trained for entry in items)
 
 
+def test_protocols_that_nothing_can_be_said_of_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to report of transfer"):
+        report(tmp_path, clean=[], protocols=("transfer",), label_budgets=(9,)).run()
+
+
 @pytest.mark.parametrize("protocol", ["transfer", "retrained", "cooperative"])
 def test_one_protocol_alone(tmp_path: Path, protocol: str) -> None:
     every = report(tmp_path).run()

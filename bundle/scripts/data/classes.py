@@ -101,19 +101,20 @@ def describe_training(entries: Entries, guides: Entries, task: str, hypergradien
         f"{len(labelled)} of {len(entries)} low-quality and {len(labelled_guides)} of {len(guides)} high-quality "
         "training images."
     ]
-    if clean_readers and others:
+    if clean_readers > 0 and others:
         lines.append(
-            f"Before it, {clean_readers} clean readers learn from {len(others)} labelled high-quality images of other "
-            "patients; the network begins as one of them."
+            f"First, {clean_readers} clean reader{'s' * (clean_readers > 1)} will learn from {len(others)} labelled "
+            f"high-quality images of other patients; the {task} network begins as the first of them."
         )
-    elif clean_readers:
+    elif clean_readers > 0:
         why = (
             "the labelled high-quality images are all of patients with labelled low-quality images"
             if labelled_guides
             else "no high-quality training image has a label"
         )
         lines.append(
-            f"There are no clean readers, since {why}: the warm-up is enhancement without the task, and the network "
-            "begins from nothing. Settings that suit that better: --warmup_epochs 1 --inner_steps 3"
+            f"There are no clean readers, since {why}: the warm-up is enhancement without the task, and the {task} "
+            "network begins from nothing. A short warm-up and several inner steps suit that better, such as "
+            "--warmup_epochs 1 --inner_steps 3."
         )
     return "\n".join(lines)

@@ -160,7 +160,7 @@ class BilevelTrainer(EnhancementTrainer):
         self._task_losses: dict[str, float] = {}
         if downstream is not None:
             if self.follows_response:
-                downstream.check_deterministic(hypergradient)
+                downstream.check_response(hypergradient)
                 step_derivative(downstream.optimizer, downstream.parameters())  # refuses optimisers without one
 
             @self.on(Events.STARTED)

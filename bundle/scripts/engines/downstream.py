@@ -90,8 +90,7 @@ class DownstreamProblem:
             labels: what the loss function takes beside the logits.
             parameters: see :meth:`predict`.
         """
-        loss: torch.Tensor = self.loss_function(self.predict(images, parameters), labels)
-        return loss
+        return self._loss(self.predict(images, parameters), labels)
 
     def predict(self, images: torch.Tensor, parameters: Tensors | None = None) -> torch.Tensor:
         """Return the logits of S.
@@ -151,8 +150,11 @@ class DownstreamProblem:
         # In one pass: batch normalisation is used with the statistics of what it was trained on, not of either alone.
         logits = self.predict(torch.cat([enhanced, batch[GUIDE].to(enhanced)]), parameters)
         own, guides = logits.split([len(enhanced), len(batch[GUIDE])])
-        loss: torch.Tensor = self.loss_function(own, batch[Keys.LABEL])
-        loss = loss + self.guide_weight * self.loss_function(guides, batch[GUIDE_LABEL])
+        return self._loss(own, batch[Keys.LABEL]) + self.guide_weight * self._loss(guides, batch[GUIDE_LABEL])
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            loss: torch.Tensor = self.loss_function(logits, labels)
         return loss
 
     def step(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> float:
@@ -160,26 +162,27 @@ class DownstreamProblem:
         self.network.train()
         return self.descend(self.lower_loss(enhanced.detach(), batch))
 
-    def check_deterministic(self, hypergradient: str) -> None:
-        """Refuse layers whose output is no function of weights and input alone; warn where differences cross kinks.
+    def check_response(self, hypergradient: str) -> None:
+        """Refuse layers that leave the response undefined, and warn where differences cross kinks.
 
         Args:
             hypergradient: the mode that asks, for the message.
 
         Raises:
-            InputError: for batch normalisation, whose running statistics move with every evaluation, and for dropout.
+            InputError: for batch normalisation, with which the loss on the enhanced images depends on the guides beside
+                them, and for dropout, which gives another result each time.
         """
         for name, module in self.network.named_modules():
             kind = type(module).__name__
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                mend = 'norm="instance"'
+                why, mend = "makes one image's loss depend on the others beside it", 'norm="instance"'
             elif isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-                mend = "dropout 0"
+                why, mend = "gives another result each time", "dropout 0"
             else:
                 continue
             raise InputError(
                 f'The hypergradient "{hypergradient}" evaluates the downstream network at other weights, and {kind} '
-                f'("{name}") gives another result each time: build the network with {mend}, or use "first_order".'
+                f'("{name}") {why}: build the network with {mend}, or use "first_order".'
             )
         kinked = sorted({type(module).__name__ for module in self.network.modules() if isinstance(module, _KINKED)})
         if hypergradient == "finite_difference" and kinked:

@@ -159,11 +159,16 @@ class TrainingCheckpoint:
             scalers = {name: scaler.state_dict() for name, scaler in getattr(engine, "scalers", {}).items()}
             _write({**states, "scalers": scalers, "trainer": dict(engine.state_dict())}, self.path)
 
-    def resume(self, engine: Engine) -> None:
+    def resume(self, engine: Engine, pause_after: int | None = None) -> None:
         """Restore the objects and the trainer, before the trainer runs.
 
+        Args:
+            engine: the trainer.
+            pause_after: the epoch after which it is going to pause, see :class:`scripts.handlers.PauseAfter`.
+
         Raises:
-            InputError: when there is no checkpoint, it is of other networks or settings, or training was complete.
+            InputError: when there is no checkpoint, it is of other networks or settings, or training was complete or
+                has come to the pause.
         """
         state = _read(self.path)
         name = f'"{self.path}"'
@@ -177,8 +182,11 @@ class TrainingCheckpoint:
                 "resume with the same steps_per_epoch."
             )
         epochs = trained["iteration"] // trained["epoch_length"]
-        if epochs >= (engine.state.max_epochs or 0):
-            raise InputError(f"{name} has been trained for {epochs} epochs already: ask for more epochs to go on.")
+        if epochs >= min(engine.state.max_epochs or 0, math.inf if pause_after is None else pause_after):
+            raise InputError(
+                f"{name} has been trained for {epochs} epochs already: ask for more epochs, or a later pause_after, to "
+                "go on."
+            )
         for key, item in self.objects.items():
             _load_state(item, state[key], f"{key} in {name}")
         for key, scaler in getattr(engine, "scalers", {}).items():

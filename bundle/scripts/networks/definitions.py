@@ -7,10 +7,10 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import pydoc
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monai.bundle import ConfigParser
 from torch import nn
 
 from scripts.errors import InputError
@@ -37,33 +37,51 @@ def build_network(definition: Definition) -> nn.Module:
 def describe_definition(definition: Definition) -> dict[str, Any] | None:
     """Return the class and arguments of a definition with ``_mode_: callable``, as a configuration has them.
 
-    None where they cannot be written down: the network is built already, or an argument is no text, number or list.
+    None where they cannot be written down: the network is built already, its class has no name that others could find
+    it by, or an argument is no text, number, list or dictionary of these.
     """
-    if isinstance(definition, functools.partial):
-        described = {
-            "_target_": f"{definition.func.__module__}.{definition.func.__qualname__}",
-            **definition.keywords,
-        }
+    kind = definition.func if isinstance(definition, functools.partial) else definition
+    arguments = definition.keywords if isinstance(definition, functools.partial) else {}
+    positional = isinstance(definition, functools.partial) and bool(definition.args)
+    if isinstance(kind, type) and not positional:
+        described = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **arguments}
         try:
             restored: dict[str, Any] = json.loads(json.dumps(described))
+            network_class(restored["_target_"])
             return restored
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, InputError):
             pass
     logger.warning(
-        "the downstream network's definition cannot be written into model.json (it needs _mode_: callable, and plain "
-        "arguments): whoever uses its weights will have to know it."
+        "model.json cannot say how the downstream network is built: its definition needs _mode_: callable, a class "
+        "that can be imported, and plain arguments. Whoever uses its weights will have to know."
     )
     return None
+
+
+def network_class(name: str) -> type[nn.Module]:
+    """Return the class of that name, with its module.
+
+    Raises:
+        InputError: when there is none, or it is no network's.
+    """
+    found = pydoc.locate(name)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"{name} is no class of networks that could be imported.")
+    return found
 
 
 def network_from_description(description: Mapping[str, Any]) -> nn.Module:
     """Return the network, with weights of no meaning, that :func:`describe_definition` described.
 
+    Nothing of the description is evaluated, as a configuration's expressions would be: it comes with weights, and those
+    come from others.
+
     Raises:
         InputError: when it cannot be built.
     """
+    arguments = {key: value for key, value in description.items() if key != "_target_"}
+    kind = network_class(str(description.get("_target_")))
     try:
-        definition = ConfigParser({"network": dict(description)}).get_parsed_content("network")
+        return kind(**arguments)
     except Exception as error:
-        raise InputError(f"The network {description.get('_target_')} cannot be built: {error}.") from error
-    return build_network(definition)
+        raise InputError(f"The network {kind.__name__} cannot be built as described: {error}.") from error

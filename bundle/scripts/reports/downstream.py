@@ -237,6 +237,11 @@ class DownstreamReport:
             _write_text(self._result(seed), json.dumps(result, indent=2) + "\n")
             self._write(current, data)
         rows = self._write(current, data)
+        if not rows:
+            raise InputError(
+                f"There is nothing to report of {', '.join(self.protocols)}: transfer needs labelled high-quality "
+                "images, and cooperative a downstream.pt beside an arm's model.pt."
+            )
         print("\n" + "\n\n".join(f"{title}\n\n{table}" for title, table in self._tables(rows)), flush=True)
         print(f"\nReport: {self.output_dir / 'downstream.md'}", flush=True)
         return rows
@@ -308,6 +313,10 @@ class DownstreamReport:
             raise InputError('There are no labelled low-quality training images: add labels to "training_lq".')
         if not data.testing:
             raise InputError('There are no test images with a label: add entries with a "label" to "testing".')
+        if TRANSFER in self.protocols and not data.clean:
+            logger.info("no high-quality training image has a label: the transfer protocol is left out")
+        if RETRAINED not in self.protocols:
+            return
         available = sum(len(self._slices(case)) for case in data.labelled)
         kind = "slices" if self.spatial_dims == 2 else "volumes"
         too_large = [budget for budget in self.label_budgets if budget is not None and budget > available]
@@ -324,8 +333,6 @@ class DownstreamReport:
                 f"Every label budget is more than the {available} labelled {kind} that show something: lower "
                 "label_budgets."
             )
-        if TRANSFER in self.protocols and not data.clean:
-            logger.info("no high-quality training image has a label: the transfer protocol is left out")
 
     def _slices(self, case: _Case) -> list[int | None]:
         """Return the slices of a case that show something; ``[None]`` for an image of the network's own dimensions.
