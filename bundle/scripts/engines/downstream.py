@@ -90,7 +90,10 @@ class DownstreamProblem:
             labels: what the loss function takes beside the logits.
             parameters: see :meth:`predict`.
         """
-        return self._loss(self.predict(images, parameters), labels)
+        logits = self.predict(images, parameters)
+        with torch.autocast(logits.device.type, enabled=False):
+            loss: torch.Tensor = self.loss_function(logits, labels)
+        return loss
 
     def predict(self, images: torch.Tensor, parameters: Tensors | None = None) -> torch.Tensor:
         """Return the logits of S.
@@ -145,16 +148,12 @@ class DownstreamProblem:
         self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor], parameters: Tensors | None = None
     ) -> torch.Tensor:
         """Return the loss of the lower problem on one batch of A, whose images have been enhanced."""
-        if GUIDE_LABEL not in batch or self.guide_weight == 0:
-            return self.loss(enhanced, batch[Keys.LABEL], parameters)
-        # In one pass: batch normalisation is used with the statistics of what it was trained on, not of either alone.
-        logits = self.predict(torch.cat([enhanced, batch[GUIDE].to(enhanced)]), parameters)
-        own, guides = logits.split([len(enhanced), len(batch[GUIDE])])
-        return self._loss(own, batch[Keys.LABEL]) + self.guide_weight * self._loss(guides, batch[GUIDE_LABEL])
-
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(logits.device.type, enabled=False):
-            loss: torch.Tensor = self.loss_function(logits, labels)
+        loss = self.loss(enhanced, batch[Keys.LABEL], parameters)
+        if GUIDE_LABEL in batch and self.guide_weight > 0:
+            # With weights given, though they be its own: running statistics are to be those of enhanced images alone,
+            # which S is used on.
+            given = self.parameters() if parameters is None else parameters
+            loss = loss + self.guide_weight * self.loss(batch[GUIDE], batch[GUIDE_LABEL], given)
         return loss
 
     def step(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> float:
