@@ -27,9 +27,10 @@ TRAIN = cd bundle && $(RUN) -m monai.bundle run training --config_file "[$(CONFI
 	--mlflow False --num_workers 0 --calibrates False $(ARGS) --output_dir $(@D) --model_dir $(@D)
 GOES_ON = --resume $$(test -f $(@D)/checkpoint.pt && echo True || echo False)
 # A failure shows the end of its log.
-LOGGED = > $(@D)/log.txt 2>&1 || { tail -3 $(@D)/log.txt >&2; false; }
+FAILED = { tail -3 $(@D)/log.txt >&2; false; }
+LOGGED = > $(@D)/log.txt 2>&1 || $(FAILED)
 # A training that was interrupted after its last epoch says that it is complete.
-TRAINED = > $(@D)/log.txt 2>&1 || grep -q 'epochs already' $(@D)/log.txt || { tail -3 $(@D)/log.txt >&2; false; }
+TRAINED = > $(@D)/log.txt 2>&1 || grep -q 'epochs already' $(@D)/log.txt || $(FAILED)
 DOWNSTREAM = --config_file "[$(CONFIGS),'configs/downstream.yaml']" --dataset_dir $(DATA) --output_dir $(OUTPUT) \
 	--arms_dir $(OUTPUT)/arms --mlflow False --arms "[$(call listed,$(ARMS:%='%'))]" $(ARGS) $(COMPARE_ARGS)
 COMPARE = cd bundle && $(RUN) -m monai.bundle run downstream $(DOWNSTREAM)

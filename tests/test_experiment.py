@@ -59,8 +59,11 @@ def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(tmp_path: Pat
     assert printed.count("--pause_after @warmup_epochs") == 1
     for arm in ("first_order", "unrolled"):
         assert f"--hypergradient {arm} --resume" in printed
+        assert "resume True" in (tmp_path / "out" / "arms" / arm / "seed0" / "log.txt").read_text()
         assert (tmp_path / "out" / "arms" / arm / "seed0" / "checkpoint.pt").read_text() == "trained\ntrained\n"
     assert (tmp_path / "out" / "arms" / "separate" / "seed0" / "checkpoint.pt").read_text() == "trained\n"
+    for first in ("warmup", "arms/separate"):
+        assert "resume False" in (tmp_path / "out" / first / "seed0" / "log.txt").read_text()
     assert printed.count("--calibrates False") == trainings
     assert make(tmp_path, arms)[0] == 0
 

@@ -40,11 +40,11 @@ def describe_definition(definition: Definition) -> dict[str, Any] | None:
     None where they cannot be written down: the network is built already, its class has no name that others could find
     it by, or an argument is no text, number, list or dictionary of these.
     """
-    kind = definition.func if isinstance(definition, functools.partial) else definition
-    arguments = definition.keywords if isinstance(definition, functools.partial) else {}
-    positional = isinstance(definition, functools.partial) and bool(definition.args)
-    if isinstance(kind, type) and not positional:
-        described = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **arguments}
+    if isinstance(definition, type):  # without arguments
+        definition = functools.partial(definition)
+    if isinstance(definition, functools.partial) and isinstance(definition.func, type) and not definition.args:
+        kind = definition.func
+        described = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **definition.keywords}
         try:
             restored: dict[str, Any] = json.loads(json.dumps(described))
             network_class(restored["_target_"])

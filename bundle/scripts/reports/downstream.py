@@ -222,6 +222,8 @@ class DownstreamReport:
         data = _Data(self._prepare(self.labelled), self._prepare(self.clean), self._prepare(self.testing))
         self._check(data)
         slices = [self._slices(case) for case in data.labelled]
+        if RETRAINED in self.protocols:
+            self._leave_out_large_budgets(sum(map(len, slices)))
         settings = self._settings(arms)
         origin = self._digest(settings, data)
         current = {seed: self._fingerprint(origin, arms, seed) for seed in self.seeds}
@@ -315,9 +317,8 @@ class DownstreamReport:
             raise InputError('There are no test images with a label: add entries with a "label" to "testing".')
         if TRANSFER in self.protocols and not data.clean:
             logger.info("no high-quality training image has a label: the transfer protocol is left out")
-        if RETRAINED not in self.protocols:
-            return
-        available = sum(len(self._slices(case)) for case in data.labelled)
+
+    def _leave_out_large_budgets(self, available: int) -> None:
         kind = "slices" if self.spatial_dims == 2 else "volumes"
         too_large = [budget for budget in self.label_budgets if budget is not None and budget > available]
         if too_large:
