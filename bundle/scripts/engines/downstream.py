@@ -168,8 +168,8 @@ class DownstreamProblem:
             hypergradient: the mode that asks, for the message.
 
         Raises:
-            InputError: for batch normalisation, with which the loss on the enhanced images depends on the guides beside
-                them, and for dropout, which gives another result each time.
+            InputError: for batch normalisation, with which one image's loss depends on the others beside it, and for
+                dropout, which gives another result each time.
         """
         for name, module in self.network.named_modules():
             kind = type(module).__name__

@@ -25,19 +25,13 @@ def call_with(network: nn.Module, replace: Callable[[nn.Parameter], torch.Tensor
     Returns:
         What the network returns.
     """
-    weights = {
-        f"{prefix}.{name}" if prefix else name: replace(weight)
-        for prefix, module in network.named_modules()
-        for name, weight in module.named_parameters(recurse=False)
-    }
-    # Batch normalisation moves its running statistics in training mode: those of a copy.
-    copies = {id(buffer): buffer.clone() for buffer in network.buffers()}
-    buffers = {
-        f"{prefix}.{name}" if prefix else name: copies[id(buffer)]
-        for prefix, module in network.named_modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    }
-    return functional_call(network, weights | buffers, inputs, tie_weights=False)
+    tensors: dict[str, torch.Tensor] = {}
+    for prefix, module in network.named_modules():
+        path = f"{prefix}." if prefix else ""
+        tensors |= {path + name: replace(weight) for name, weight in module.named_parameters(recurse=False)}
+        # Batch normalisation moves its running statistics in training mode: those of a copy.
+        tensors |= {path + name: buffer.clone() for name, buffer in module.named_buffers(recurse=False)}
+    return functional_call(network, tensors, inputs, tie_weights=False)
 
 
 def reinitialized(network: nn.Module, seed: int) -> nn.Module:
