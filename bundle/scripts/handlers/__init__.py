@@ -9,6 +9,7 @@ from scripts.handlers.checkpoint import ModelSaver, TrainingCheckpoint, load_dow
 from scripts.handlers.cost import StepCost
 from scripts.handlers.losses import LossLog
 from scripts.handlers.metrics import ImageQuality, SlicewiseMetric, image_quality
+from scripts.handlers.normalization import BatchNormUpdate
 from scripts.handlers.panels import ImagePanels, compose_panel
 from scripts.handlers.prototype import PrototypeUpdate, collect_cues
 from scripts.handlers.schedule import LrScheduleAfter
@@ -25,6 +26,7 @@ from scripts.handlers.task_metrics import (
 from scripts.handlers.tracking import RunTracker
 
 __all__ = [
+    "BatchNormUpdate",
     "EarlyStop",
     "Hausdorff95",
     "ImagePanels",

@@ -4,20 +4,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.networks import eval_mode
 from torch import nn
 
 from scripts.errors import InputError
 from scripts.handlers.metrics import as_network_batch
+from scripts.handlers.renewal import Renewal, random_state_kept
+
+__all__ = ["PrototypeUpdate", "collect_cues"]
 
 
 def collect_cues(
@@ -53,7 +52,7 @@ def collect_cues(
     """
     encode: Any = network.encode_guide
     cues: list[torch.Tensor] = []
-    with _random_state_kept(), eval_mode(network):
+    with random_state_kept(), eval_mode(network):
         for batch in batches:
             images = batch[key] if isinstance(batch, Mapping) else batch
             images = images.as_tensor() if isinstance(images, MetaTensor) else images
@@ -69,11 +68,8 @@ def collect_cues(
     return torch.cat(cues)
 
 
-class PrototypeUpdate:
-    """Ignite handler: renew the network's stored prototype at the end of an epoch.
-
-    Put it before the validation and checkpoint handlers, so that they see the new prototype. The prototype is renewed
-    once more when training ends, should the last epoch not have been one of its own.
+class PrototypeUpdate(Renewal):
+    """Ignite handler: renew the network's stored prototype, see :class:`Renewal`.
 
     Args:
         network: has ``encode_guide`` and ``set_prototype``; the network that is validated and saved, so the averaged
@@ -101,24 +97,16 @@ class PrototypeUpdate:
         slice_axis: int = 2,
         batch_size: int = 16,
     ) -> None:
-        if interval < 1:
-            raise InputError(f"The prototype's update interval must be at least 1 epoch, not {interval}.")
+        super().__init__(interval)
         self.network = network
         self.batches = batches
         self.device = device
-        self.interval = interval
         self.key = key
         self.spatial_dims = spatial_dims
         self.slice_axis = slice_axis
         self.batch_size = batch_size
-        self._last_epoch: int | None = None
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
-        engine.add_event_handler(Events.COMPLETED, self.completed)
-
-    def __call__(self, engine: Engine) -> None:
+    def renew(self) -> None:
         """Renew the prototype."""
         update: Any = self.network.set_prototype
         update(
@@ -132,21 +120,3 @@ class PrototypeUpdate:
                 self.batch_size,
             )
         )
-        self._last_epoch = engine.state.epoch
-
-    def completed(self, engine: Engine) -> None:
-        """Renew the prototype unless the last epoch did."""
-        if self._last_epoch != engine.state.epoch:
-            self(engine)
-
-
-@contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Restore the global random states at the end: even to start a data loader draws a number from torch's."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
