@@ -94,10 +94,10 @@ def task_term(engine: BilevelTrainer) -> torch.Tensor:
     return engine.task_terms()["task"]
 
 
-def clean_readers(steps: int = 3, number: int = 2) -> CleanReaders:
+def clean_readers(steps: int = 3, number: int = 2, learning_rate: float = 1e-2) -> CleanReaders:
     torch.manual_seed(2)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
-    return CleanReaders(unet(), loss, items(noisy=False), number, steps, learning_rate=1e-2)
+    return CleanReaders(unet(), loss, items(noisy=False), number, steps, learning_rate=learning_rate)
 
 
 def task_gradient(mode: str) -> torch.Tensor:
@@ -340,6 +340,14 @@ def test_clean_readers_learn_before_training_and_not_in_it() -> None:
     images = torch.stack([item["image"] for item in items(noisy=False)])
     labels = torch.stack([item["label"] for item in items(noisy=False)])
     assert float(readers.judge(images, labels)) < 0.5 * float(clean_readers().judge(images, labels))
+
+
+@pytest.mark.parametrize(("learning_rate", "warnings"), [(1e-2, 0), (1e-8, 2)])
+def test_a_clean_reader_that_has_hardly_learnt_is_named(
+    learning_rate: float, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    clean_readers(steps=40, learning_rate=learning_rate).learn()
+    assert sum("has hardly learnt" in record.message for record in caplog.records) == warnings
 
 
 def test_clean_readers_differ_by_place_and_seed() -> None:

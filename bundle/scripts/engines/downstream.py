@@ -7,9 +7,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from ignite.handlers import ProgressBar
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
@@ -29,6 +31,8 @@ __all__ = ["CleanReaders", "DownstreamProblem", "check_downstream", "train_downs
 
 # Piecewise linear: their second derivative is 0 wherever there is one.
 _KINKED = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.RReLU, nn.Hardtanh, nn.Threshold)
+# A reader whose loss is more than this share of what it began with knows next to nothing.
+_LEARNT = 0.8
 
 logger = logging.getLogger(__name__)
 
@@ -264,10 +268,21 @@ class CleanReaders(nn.Module):
                 self.items, self.steps * self.batch_size, seed, self.random_transforms, self.vary_label
             )
             name = f"clean reader {place} of {len(self.networks)}"
-            loss = train_downstream(network, draws, self.loss_function, self.batch_size, self.learning_rate, seed, name)
-            if not math.isfinite(loss):
-                raise InputError(f"The loss of {name} became {loss}: lower downstream_learning_rate.")
-            logger.info("%s has learnt from %d high-quality images, loss %.3f", name, len(self.items), loss)
+            losses = train_downstream(
+                network, draws, self.loss_function, self.batch_size, self.learning_rate, seed, name
+            )
+            if not math.isfinite(losses[-1]):
+                raise InputError(f"The loss of {name} became {losses[-1]}: lower downstream_learning_rate.")
+            tenth = math.ceil(len(losses) / 10)
+            before, after = fmean(losses[:tenth]), fmean(losses[-tenth:])
+            logger.info("%s has learnt from %d high-quality images, loss %.3f", name, len(self.items), after)
+            if tenth > 1 and after > _LEARNT * before:
+                logger.warning(
+                    "%s has hardly learnt (its loss began with %.3f), and enhancement would learn nothing from it: "
+                    "raise clean_reader_steps or clean_reader_batch_size, or set clean_readers 0.",
+                    name,
+                    before,
+                )
         self._hold_constant()
         self.have_learnt.fill_(True)
 
@@ -290,7 +305,7 @@ def train_downstream(
     learning_rate: float,
     seed: int,
     name: str,
-) -> float:
+) -> list[float]:
     """Train a downstream network by itself, with Adam and a rate that falls to 0 along a cosine.
 
     Args:
@@ -303,7 +318,7 @@ def train_downstream(
         name: what the progress bar says.
 
     Returns:
-        The loss of the last step.
+        The loss of every step.
     """
     device = next(network.parameters()).device
     loader = DataLoader(draws, batch_size=batch_size)
@@ -322,10 +337,14 @@ def train_downstream(
         ],
         decollate=False,
     )
+    losses: list[torch.Tensor] = []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[Keys.LOSS].detach())
+    )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         trainer.run()
-    return float(trainer.state.output[Keys.LOSS].detach())
+    return [float(loss) for loss in losses]
 
 
 def _when_asked(batches: Iterable[Any]) -> Iterator[Any]:
