@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from torch import nn
 
-from scripts.handlers import BatchNormUpdate
+from scripts.handlers import BatchNormUpdate, NamedEMAHandler
 
 
 class Brighter(nn.Module):
@@ -62,6 +63,19 @@ def test_modes_weights_and_the_random_state_stay(training: bool) -> None:
     assert (network.training, enhancer.training) == (training, training)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(*pair) for pair in zip(weights, network.parameters(), strict=True))
+
+
+def test_the_network_that_learns_keeps_its_own_statistics() -> None:
+    learner = classifier(nn.BatchNorm2d(3))
+    average = NamedEMAHandler(learner, momentum=0.5, handle_buffers="copy")
+    engine = Engine(lambda engine, batch: learner(batch["image"]))
+    average.attach(engine)
+    learnt: list[torch.Tensor] = []
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: learnt.append(learner[1].running_mean.clone()))
+    BatchNormUpdate(average.ema_model, Brighter(), batches()).attach(engine)
+    engine.run(batches(), max_epochs=1)
+    assert torch.equal(learner[1].running_mean, learnt[0])
+    assert not torch.equal(average.ema_model[1].running_mean, learnt[0])
 
 
 def test_nothing_is_enhanced_for_a_network_without_batch_normalisation() -> None:

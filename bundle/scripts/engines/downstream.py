@@ -31,8 +31,9 @@ __all__ = ["CleanReaders", "DownstreamProblem", "check_downstream", "train_downs
 
 # Piecewise linear: their second derivative is 0 wherever there is one.
 _KINKED = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.RReLU, nn.Hardtanh, nn.Threshold)
-# A reader whose loss is more than this share of what it began with knows next to nothing.
+# A reader whose loss stays above this share of that of its first steps knows next to nothing.
 _LEARNT = 0.8
+_BEGINNING = 10
 
 logger = logging.getLogger(__name__)
 
@@ -244,7 +245,11 @@ class CleanReaders(nn.Module):
             raise InputError(
                 "Clean readers learn from labelled high-quality images, and there are none: set clean_readers 0."
             )
-        for name, value in (("clean_readers", number), ("clean_reader_steps", steps), ("batch_size", batch_size)):
+        for name, value in (
+            ("clean_readers", number),
+            ("clean_reader_steps", steps),
+            ("clean_reader_batch_size", batch_size),
+        ):
             if value < 1:
                 raise InputError(f"{name} must be 1 or more, not {value}.")
         self.seeds = [self._FIRST_SEED * (1 + place) + seed for place in range(number)]
@@ -273,15 +278,15 @@ class CleanReaders(nn.Module):
             )
             if not math.isfinite(losses[-1]):
                 raise InputError(f"The loss of {name} became {losses[-1]}: lower downstream_learning_rate.")
-            tenth = math.ceil(len(losses) / 10)
-            before, after = fmean(losses[:tenth]), fmean(losses[-tenth:])
+            before, after = fmean(losses[:_BEGINNING]), fmean(losses[-math.ceil(len(losses) / 10) :])
             logger.info("%s has learnt from %d high-quality images, loss %.3f", name, len(self.items), after)
-            if tenth > 1 and after > _LEARNT * before:
+            if len(losses) > _BEGINNING and after > _LEARNT * before:
                 logger.warning(
-                    "%s has hardly learnt (its loss began with %.3f), and enhancement would learn nothing from it: "
-                    "raise clean_reader_steps or clean_reader_batch_size, or set clean_readers 0.",
+                    "%s has hardly learnt: its loss was %.3f in its first %d steps. It is not worth following; raise "
+                    "clean_reader_steps or clean_reader_batch_size, or set clean_readers 0.",
                     name,
                     before,
+                    _BEGINNING,
                 )
         self._hold_constant()
         self.have_learnt.fill_(True)

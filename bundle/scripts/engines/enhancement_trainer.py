@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from ignite.metrics import Metric
-from monai.engines import Trainer, Workflow
+from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer, SimpleInferer
 from monai.losses import PatchAdversarialLoss
@@ -146,8 +146,8 @@ class EnhancementTrainer(Trainer):
 
     def run(self) -> None:  # type: ignore[override]  # as MONAI's own
         """Train, or go on training."""
-        self.scaler = None  # MONAI's, of which there are two here; on a processor it would warn that CUDA is missing
-        Workflow.run(self)
+        # Past MONAI's, which makes one more scaler of gradients and warns on a processor that CUDA is missing.
+        super(Trainer, self).run()
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Run one iteration as the class describes; ``engine`` is the trainer itself."""

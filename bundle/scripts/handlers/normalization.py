@@ -23,17 +23,19 @@ class BatchNormUpdate(Renewal):
     .. math:: \mu_l \leftarrow \operatorname{mean}\, a_l(\hat x;\bar\omega),\qquad
         \sigma_l^2 \leftarrow \operatorname{var}\, a_l(\hat x;\bar\omega)
 
-    for the input :math:`a_l` of every batch normalisation l. Those of the network that learns belong to the weights
-    that it has had of late; averaged weights :math:`\bar\omega` give other activations, and normalised by statistics
-    that are not theirs the scores are shifted together: all images fall into one class. Nothing happens, and no image
-    is enhanced, where the network has no batch normalisation.
+    for the input :math:`a_l` of every batch normalisation l; mean and variance are the means of those of the batches,
+    which is what the network has learnt with. Those of the network that learns belong to the weights that it has had
+    of late, and stay as they are; averaged weights :math:`\bar\omega` give other activations, and normalised by
+    statistics that are not theirs the scores are shifted together: all images fall into one class. Nothing happens, and
+    no image is enhanced, where the network has no batch normalisation.
 
     Args:
         network: from enhanced images to logits, with averaged weights.
         enhancer: from images to enhanced images :math:`\hat x`, as they will be when ``network`` is used.
-        batches: batches of images, (B, C, *spatial), in dictionaries under ``key``; a data loader, say.
+        batches: batches of one size of images, (B, C, *spatial), in dictionaries under ``key``; a data loader, say.
         device: where the networks are.
         interval: epochs between two renewals. Defaults to 1.
+        amp: whether to enhance in mixed precision. Defaults to False.
         key: key of the image in a batch. Defaults to ``"image"``.
 
     Raises:
@@ -50,21 +52,28 @@ class BatchNormUpdate(Renewal):
         batches: Iterable[Mapping[str, Any]],
         device: torch.device | str = "cpu",
         interval: int = 1,
+        amp: bool = False,
         key: str = "image",
     ) -> None:
         super().__init__(interval)
         self.network = network
         self.enhancer = enhancer
         self.batches = batches
-        self.device = device
+        self.device = torch.device(device)
+        self.amp = amp
         self.key = key
 
     def renew(self) -> None:
         """Estimate the statistics anew, from all of the batches."""
+        # Ignite's averages share the buffers of the network that learns, which must not change.
+        for buffer in self.network.buffers():
+            buffer.data = buffer.data.clone()
         with random_state_kept(self.device):
             update_bn(self._enhanced(), self.network)
 
     def _enhanced(self) -> Iterator[torch.Tensor]:
         with eval_mode(self.enhancer):
             for batch in self.batches:
-                yield self.enhancer(batch[self.key].to(self.device))
+                with torch.autocast(self.device.type, enabled=self.amp):
+                    enhanced: torch.Tensor = self.enhancer(batch[self.key].to(self.device))
+                yield enhanced.float()
