@@ -28,13 +28,16 @@ CONFIGS = ROOT / "bundle" / "configs"
 Run = Callable[..., ConfigWorkflow]
 
 
-def test_training_leaves_a_network_a_checkpoint_and_pictures(run: Run, tmp_path: Path) -> None:
-    run()
+@pytest.mark.parametrize(("val_interval", "pictures"), [(1, 2), (10, 1)])
+def test_training_leaves_a_network_a_checkpoint_and_pictures(
+    run: Run, tmp_path: Path, val_interval: int, pictures: int
+) -> None:
+    run(val_interval=val_interval)
     state = torch.load(tmp_path / "model_dir" / "model.pt", weights_only=True)
     assert set(state) == {"model"}
     assert float(state["model"]["prototype_mean"].abs().sum()) > 0
     assert (tmp_path / "output_dir" / "checkpoint.pt").is_file()
-    assert len(list((tmp_path / "output_dir" / "pictures").glob("*.png"))) == 2
+    assert len(list((tmp_path / "output_dir" / "pictures").glob("*.png"))) == pictures
 
 
 def test_training_describes_the_network_and_calibrates_the_report(run: Run, tmp_path: Path) -> None:
