@@ -220,13 +220,17 @@ def test_classification_is_an_overlay(
     assert load_downstream(tmp_path / "model_dir" / "model.pt")(torch.rand(2, 1, 32, 32)).shape == (2, 2)
 
 
+def write_classes(labelled_dir: Path) -> None:
+    labels: list[Any] = [0, 1, 0, 1, 0, 1]
+    lq, hq = pictures(labelled_dir, "lq", labels), pictures(labelled_dir, "hq", labels)
+    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+
+
 @pytest.mark.parametrize("val_interval", [1, 10])
 def test_saved_batch_statistics_are_those_of_the_saved_weights(
     run: Run, labelled_dir: Path, tmp_path: Path, val_interval: int
 ) -> None:
-    labels: list[Any] = [0, 1, 0, 1, 0, 1]
-    lq, hq = pictures(labelled_dir, "lq", labels), pictures(labelled_dir, "hq", labels)
-    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+    write_classes(labelled_dir)
     run(overlays=("classification.yaml",), val_interval=val_interval)
     saved = load_downstream(tmp_path / "model_dir" / "model.pt").state_dict()
     counts = {int(value) for name, value in saved.items() if name.endswith("num_batches_tracked")}
@@ -234,9 +238,7 @@ def test_saved_batch_statistics_are_those_of_the_saved_weights(
 
 
 def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run, labelled_dir: Path) -> None:
-    labels: list[Any] = [0, 1, 0, 1, 0, 1]
-    lq, hq = pictures(labelled_dir, "lq", labels), pictures(labelled_dir, "hq", labels)
-    write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
+    write_classes(labelled_dir)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
         run(overlays=("classification.yaml",), hypergradient="finite_difference")
     assert "BatchNorm2d" in str(find_input_error(caught.value))

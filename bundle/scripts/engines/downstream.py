@@ -26,6 +26,7 @@ from scripts.data import GUIDE, GUIDE_LABEL, LabelledDraws
 from scripts.engines.hypergradients import Tensors
 from scripts.errors import InputError
 from scripts.networks import call_with, reinitialized
+from scripts.random_state import random_state_kept
 
 __all__ = ["CleanReaders", "DownstreamProblem", "check_downstream", "train_downstream"]
 
@@ -346,7 +347,7 @@ def train_downstream(
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[Keys.LOSS].detach())
     )
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with random_state_kept(device):
         torch.manual_seed(seed)
         trainer.run()
     return [float(loss) for loss in losses]

@@ -12,7 +12,8 @@ from monai.networks import eval_mode
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from scripts.handlers.renewal import Renewal, random_state_kept
+from scripts.handlers.renewal import Renewal
+from scripts.random_state import random_state_kept
 
 __all__ = ["BatchNormUpdate"]
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from scripts.errors import InputError
 from scripts.handlers.metrics import as_network_batch
-from scripts.handlers.renewal import Renewal, random_state_kept
+from scripts.handlers.renewal import Renewal
+from scripts.random_state import random_state_kept
 
 __all__ = ["PrototypeUpdate", "collect_cues"]
 

@@ -4,18 +4,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
-import numpy as np
-import torch
 from ignite.engine import Engine, Events
 
 from scripts.errors import InputError
 
-__all__ = ["Renewal", "random_state_kept"]
+__all__ = ["Renewal"]
 
 
 class Renewal(ABC):
@@ -55,20 +50,3 @@ class Renewal(ABC):
         """Renew it unless the last epoch did."""
         if self._last_epoch != engine.state.epoch:
             self(engine)
-
-
-@contextlib.contextmanager
-def random_state_kept(device: torch.device | str = "cpu") -> Iterator[None]:
-    """Restore the global random states at the end: even to start a data loader draws a number from torch's.
-
-    Args:
-        device: whose state is kept as well.
-    """
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    device = torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
