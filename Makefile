@@ -98,7 +98,7 @@ demo/costs/costs.md: bundle/configs/train.yaml bundle/configs/costs.yaml | demo/
 		$(RUN) -m monai.bundle run measuring --config_file "['configs/train.yaml','configs/costs.yaml']" \
 			--dataset_dir $(DEMO)/data --output_dir $(DEMO)/costs $$mode || exit 1; \
 	done
-	cd bundle && $(RUN) -m scripts.reports.costs --input_dir $(DEMO)/costs
+	cd bundle && $(RUN) -m scripts.experiments.costs --input_dir $(DEMO)/costs
 
 # On your own clean labelled images: a third is degraded, a third stays clean, a third is held out.
 CONTROLLED ?= $(DEMO)/controlled
@@ -114,7 +114,7 @@ $(CONTROLLED)/source.txt: always
 
 $(CONTROLLED)/data/datalist.json: $(if $(IMAGES),$(CONTROLLED)/source.txt) | $(VENV)/.installed-demo
 	@test -n "$(IMAGES)" -a -n "$(LABELS)" || { echo "Say where they are: IMAGES=/path LABELS=/path" >&2; exit 1; }
-	cd bundle && $(RUN) -m scripts.data.controlled --image_dir $(abspath $(IMAGES)) --label_dir $(abspath $(LABELS)) \
+	cd bundle && $(RUN) -m scripts.experiments.controlled --image_dir $(abspath $(IMAGES)) --label_dir $(abspath $(LABELS)) \
 		--output_dir $(CONTROLLED)/data $(DEGRADATION)
 
 clean: ## Remove the environment and the caches; the demo stays
@@ -125,10 +125,10 @@ clean-demo: ## Remove the demo's data and results
 	rm -rf demo
 
 demo/data/datalist.json: | $(VENV)/.installed-demo
-	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/data
+	cd bundle && $(RUN) -m scripts.experiments.demo --output_dir $(DEMO)/data
 
 demo/lesions/datalist.json: | $(VENV)/.installed-demo
-	cd bundle && $(RUN) -m scripts.data.demo --output_dir $(DEMO)/lesions --task classification
+	cd bundle && $(RUN) -m scripts.experiments.demo --output_dir $(DEMO)/lesions --task classification
 
 # The stamp, not the weights: a training that was interrupted leaves weights behind.
 demo/.trained: demo/data/datalist.json | $(VENV)/.installed-demo

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The downstream experiment, called by `make experiment`: every arm of training for every seed, then the tables. The bi-level
-# arms of a seed share clean readers and warm-up, in which they do not differ. What is done already is not done again, and a
+# arms of a seed share frozen task networks and warm-up, in which they do not differ. What is done already is not done again, and a
 # training that was interrupted goes on after its last epoch.
 #
 #   RUN      python with the bundle's packages     DATA     data set with a datalist.json

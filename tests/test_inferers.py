@@ -13,8 +13,8 @@ from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNet
 
-from scripts.data.demo import load_template, simulate_patient
 from scripts.errors import InputError
+from scripts.experiments.demo import load_template, simulate_patient
 from scripts.handlers import load_model
 from scripts.inferers import (
     ClassificationInferer,
@@ -23,8 +23,8 @@ from scripts.inferers import (
     SegmentationInferer,
     usable_device,
 )
+from scripts.model_spec import ModelSpec
 from scripts.networks import HQGNet
-from scripts.trained_model import ModelDescription
 
 MODEL = Path(__file__).resolve().parents[1] / "bundle" / "models" / "model.pt"
 
@@ -157,7 +157,7 @@ def _smooth(*size: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def trained() -> HQGNet:
     """The supplied network: seams are what a trained network makes of the edges of its windows."""
-    network = HQGNet(**ModelDescription.load(MODEL).network).eval()
+    network = HQGNet(**ModelSpec.load(MODEL).network).eval()
     load_model(network, MODEL)
     return network
 

@@ -15,7 +15,7 @@ import fire.parser
 import monai.bundle
 from monai.bundle import ConfigParser
 
-from scripts.errors import InputError
+from .errors import InputError
 
 __all__ = ["refuse_unknown_settings"]
 

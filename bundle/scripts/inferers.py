@@ -15,8 +15,8 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from monai.utils import ensure_tuple_rep
 from torch.nn import functional as F
 
-from scripts.errors import InputError
-from scripts.networks import Enhancer, HQGNet, JointNorm, pad_to_multiple
+from .errors import InputError
+from .networks import Enhancer, HQGNet, JointNorm, pad_to_multiple
 
 
 class EnhancementInferer(Inferer):

@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
     "discriminator_layers": 2,
     "downstream_channels": [4, 6],
     "warmup_epochs": 1,
-    "clean_reader_steps": 2,
+    "frozen_task_steps": 2,
     "mlflow": False,
 }
 

@@ -114,15 +114,15 @@ def test_the_learning_rates_fall_after_the_warm_up(run: Run) -> None:
 
 def test_without_clean_readers_the_warm_up_is_enhancement_alone(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        run(clean_readers=0)
-    assert "transfer" not in caplog.text
+        run(frozen_task_networks=0)
+    assert "frozen_task" not in caplog.text
     assert "epoch 1/2  discriminator" in caplog.text
 
 
 def test_a_paused_bilevel_run_goes_on_as_if_nothing_had_been(run: Run, tmp_path: Path) -> None:
     def weights(name: str) -> dict[str, torch.Tensor]:
         state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
-        modules = ("network", "ema_network", "downstream_network", "downstream_ema_network", "clean_readers")
+        modules = ("network", "ema_network", "downstream_network", "downstream_ema_network", "frozen_task_networks")
         return {f"{module}.{key}": value for module in modules for key, value in state[module].items()}
 
     settings = {"epochs": 4, "hypergradient": "unrolled"}
@@ -271,9 +271,9 @@ def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run
         ({"warmup_epochs": 2}, "leaves none of the epochs (2) for bi-level training"),
         ({"downstream_batch_size": 0}, "downstream_batch_size"),
         ({"upper_batch_size": 0}, "upper_batch_size"),
-        ({"clean_readers": -1}, "clean_readers must be 0 or more"),
-        ({"clean_reader_steps": 0}, "clean_reader_steps and clean_reader_batch_size 1 or more"),
-        ({"clean_reader_batch_size": 0}, "clean_reader_steps and clean_reader_batch_size 1 or more"),
+        ({"frozen_task_networks": -1}, "frozen_task_networks must be 0 or more"),
+        ({"frozen_task_steps": 0}, "frozen_task_steps and frozen_task_batch_size 1 or more"),
+        ({"frozen_task_batch_size": 0}, "frozen_task_steps and frozen_task_batch_size 1 or more"),
         ({"warmup_objective": "task"}, 'Unknown warmup_objective "task"'),
         ({"epochs": 5, "warmup_epochs": 3, "val_interval": 3}, "val_interval 3 leaves no validation after the warm-up"),
     ],

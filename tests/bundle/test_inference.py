@@ -21,11 +21,11 @@ import pydicom
 import pytest
 from monai.bundle import ConfigWorkflow
 from PIL import Image
-from tests.cases.bad_files import make_bad_folder
+from tests.io.bad_files import make_bad_folder
 
-from scripts.data.demo import write_dicom_series
 from scripts.errors import find_input_error
-from scripts.trained_model import ModelDescription
+from scripts.experiments.demo import write_dicom_series
+from scripts.model_spec import ModelSpec
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 
@@ -248,7 +248,7 @@ def test_calibration_of_the_users_images_is_stored_with_the_model(studies: Path,
     arguments = ("--input_dir", str(studies), "--model_dir", str(tmp_path / "models"), "--samples", "2")
     process = enhance(*arguments, run_id="calibrating")
     assert process.returncode == 0, process.stderr
-    after = ModelDescription.load(tmp_path / "models" / "model.pt")
+    after = ModelSpec.load(tmp_path / "models" / "model.pt")
     assert after.thresholds is not None
     assert after.thresholds["cases"] == 3
     assert "uncertainty" in after.thresholds["limits"]

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from scripts.model_spec import ModelSpec
 from scripts.networks import HQGNet
-from scripts.trained_model import ModelDescription
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 
@@ -43,7 +43,7 @@ def test_a_colour_image_of_4096_pixels_squared_needs_less_than_6_gb(tmp_path: Pa
     settings = {"spatial_dims": 2, "in_channels": 3, "channels": (16, 32, 64, 128), "guidance_channels": (16, 32, 64)}
     (tmp_path / "models").mkdir()
     torch.save({"model": HQGNet(**settings).state_dict()}, tmp_path / "models" / "model.pt")  # type: ignore[arg-type]
-    ModelDescription(settings, (0, 100), window=(0, 255)).save(tmp_path / "models" / "model.pt")
+    ModelSpec(settings, (0, 100), window=(0, 255)).save(tmp_path / "models" / "model.pt")
     pixels = np.random.RandomState(0).randint(0, 255, (128, 128, 3), np.uint8)
     Image.fromarray(pixels).resize((4096, 4096), Image.Resampling.BILINEAR).save(tmp_path / "large.png")
     peak = peak_memory(tmp_path / "large.png", tmp_path / "out", "--model_dir", str(tmp_path / "models"))

@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from scripts.data.controlled import make_experiment
+from scripts.experiments.controlled import make_experiment
 
 CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from scripts.cases import find_cases, open_case
-from scripts.data.demo import make_demo_data
+from scripts.experiments.demo import make_demo_data
 from scripts.handlers import load_downstream, load_model
+from scripts.io import find_cases, open_case
+from scripts.model_spec import ModelSpec
 from scripts.networks import HQGNet
 from scripts.reports import SafetyThresholds
-from scripts.trained_model import ModelDescription
 
 BUNDLE = Path(__file__).parents[2] / "bundle"
 
@@ -34,7 +34,7 @@ def test_the_shipped_downstream_network_is_the_configured_one() -> None:
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs" / "train.yaml"))
     parser.update({"bilevel": True, "classes": 4})
-    described = ModelDescription.load(BUNDLE / "models" / "model.pt").downstream
+    described = ModelSpec.load(BUNDLE / "models" / "model.pt").downstream
     assert described == parser.get_parsed_content("downstream_description")
     network = load_downstream(BUNDLE / "models" / "model.pt")
     assert network(torch.rand(1, 1, 48, 56)).shape == (1, 4, 48, 56)
@@ -95,7 +95,7 @@ def test_slices_of_an_enhanced_volume_flicker_no_more_than_those_of_the_original
 
 
 def test_the_shipped_description_is_that_of_the_weights() -> None:
-    description = ModelDescription.load(BUNDLE / "models" / "model.pt")
+    description = ModelSpec.load(BUNDLE / "models" / "model.pt")
     load_model(HQGNet(**description.network), BUNDLE / "models" / "model.pt")
     assert description.thresholds is not None
     assert SafetyThresholds.from_dict(description.thresholds).cases == 5

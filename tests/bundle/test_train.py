@@ -20,7 +20,7 @@ from monai.bundle.properties import TrainProperties
 from PIL import Image
 
 from scripts.engines import EnhancementTrainer
-from scripts.trained_model import ModelDescription
+from scripts.model_spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundle" / "configs"
@@ -42,7 +42,7 @@ def test_training_leaves_a_network_a_checkpoint_and_pictures(
 
 def test_training_describes_the_network_and_calibrates_the_report(run: Run, tmp_path: Path) -> None:
     run(validation_fraction=0.5)
-    description = ModelDescription.load(tmp_path / "model_dir" / "model.pt")
+    description = ModelSpec.load(tmp_path / "model_dir" / "model.pt")
     assert description.network["channels"] == [4, 6, 8]
     assert description.thresholds is not None
     assert description.thresholds["cases"] == 3

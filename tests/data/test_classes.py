@@ -74,7 +74,7 @@ def test_an_unknown_task_is_refused() -> None:
     ],
 )
 def test_the_first_line_says_how_training_goes(entries: list[dict[str, Any]], task: str, expected: str) -> None:
-    first = describe_training(entries, LISTS, task, "unrolled", clean_readers=2).splitlines()[0]
+    first = describe_training(entries, LISTS, task, "unrolled", frozen_task_networks=2).splitlines()[0]
     assert re.search(expected, first)
 
 
@@ -85,13 +85,13 @@ def test_the_first_line_says_how_training_goes(entries: list[dict[str, Any]], ta
         ([{"image": "x", "patient": "b"}], "no high-quality training image has a label"),
         (
             [{"image": "x", "label": "l", "patient": who} for who in "abc"],
-            "2 clean readers will learn from 2 labelled high-quality images",
+            "2 frozen task networks will learn from 2 labelled high-quality images",
         ),
     ],
 )
 def test_it_says_whether_clean_readers_can_learn(guides: list[dict[str, Any]], expected: str) -> None:
     entries = [{"image": "y", "label": "m", "patient": "a"}, {"image": "z", "patient": "b"}]
-    described = describe_training(entries, guides, "segmentation", "first_order", clean_readers=2).splitlines()
+    described = describe_training(entries, guides, "segmentation", "first_order", frozen_task_networks=2).splitlines()
     assert len(described) == 2
     assert expected in described[1]
-    assert len(describe_training(entries, guides, "segmentation", "none", clean_readers=0).splitlines()) == 1
+    assert len(describe_training(entries, guides, "segmentation", "none", frozen_task_networks=0).splitlines()) == 1

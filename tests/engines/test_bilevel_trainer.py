@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from scripts.data import EpochSampler, UnpairedDataset
-from scripts.engines import BilevelTrainer, CleanReaders, DownstreamProblem, check_downstream
+from scripts.engines import BilevelTrainer, DownstreamProblem, FrozenTaskNetworks, check_downstream
 from scripts.errors import InputError
 from scripts.handlers import TrainingCheckpoint
 from scripts.losses import DEFAULT_WEIGHTS, EnhancementLoss
@@ -94,10 +94,10 @@ def task_term(engine: BilevelTrainer) -> torch.Tensor:
     return engine.task_terms()["task"]
 
 
-def clean_readers(steps: int = 3, number: int = 2, learning_rate: float = 1e-2) -> CleanReaders:
+def frozen_task_networks(steps: int = 3, number: int = 2, learning_rate: float = 1e-2) -> FrozenTaskNetworks:
     torch.manual_seed(2)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
-    return CleanReaders(unet(), loss, items(noisy=False), number, steps, learning_rate=learning_rate)
+    return FrozenTaskNetworks(unet(), loss, items(noisy=False), number, steps, learning_rate=learning_rate)
 
 
 def task_gradient(mode: str) -> torch.Tensor:
@@ -311,8 +311,10 @@ def test_kinks_are_warned_of_where_differences_cross_them(caplog: pytest.LogCapt
 
 
 def test_without_a_task_weight_no_response_is_followed() -> None:
-    losses = losses_of(trainer(*problem(), hypergradient="unrolled", task_weight=0.0, clean_readers=clean_readers()))
-    assert "transfer" in losses[-1]
+    losses = losses_of(
+        trainer(*problem(), hypergradient="unrolled", task_weight=0.0, frozen_task_networks=frozen_task_networks())
+    )
+    assert "frozen_task" in losses[-1]
     assert not {"task", "response"} & set(losses[-1])
 
 
@@ -329,9 +331,9 @@ def test_the_downstream_networks_features_judge_once_it_has_joined() -> None:
 
 
 def test_clean_readers_learn_before_training_and_not_in_it() -> None:
-    readers = clean_readers(steps=40)
+    readers = frozen_task_networks(steps=40)
     before = weights(readers)
-    engine = trainer(*problem(), clean_readers=readers, warmup_epochs=0)
+    engine = trainer(*problem(), frozen_task_networks=readers, warmup_epochs=0)
     learnt: list[torch.Tensor] = []
     engine.add_event_handler(Events.ITERATION_STARTED(once=1), lambda: learnt.append(weights(readers)))
     engine.run()
@@ -339,20 +341,20 @@ def test_clean_readers_learn_before_training_and_not_in_it() -> None:
     assert torch.equal(weights(readers), learnt[0])
     images = torch.stack([item["image"] for item in items(noisy=False)])
     labels = torch.stack([item["label"] for item in items(noisy=False)])
-    assert float(readers.judge(images, labels)) < 0.5 * float(clean_readers().judge(images, labels))
+    assert float(readers.judge(images, labels)) < 0.5 * float(frozen_task_networks().judge(images, labels))
 
 
 @pytest.mark.parametrize(("learning_rate", "warnings"), [(1e-2, 0), (1e-8, 2)])
 def test_a_clean_reader_that_has_hardly_learnt_is_named(
     learning_rate: float, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clean_readers(steps=40, learning_rate=learning_rate).learn()
+    frozen_task_networks(steps=40, learning_rate=learning_rate).learn()
     assert sum("has hardly learnt" in record.message for record in caplog.records) == warnings
 
 
 def test_clean_readers_differ_by_place_and_seed() -> None:
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
-    made = [CleanReaders(unet(), loss, items(noisy=False), seed=seed) for seed in (0, 1)]
+    made = [FrozenTaskNetworks(unet(), loss, items(noisy=False), seed=seed) for seed in (0, 1)]
     drawn = {float(weights(network).sum()) for readers in made for network in readers.networks}
     assert len(drawn) == 4
 
@@ -360,30 +362,30 @@ def test_clean_readers_differ_by_place_and_seed() -> None:
 @pytest.mark.parametrize("mode", ["none", "first_order"])
 def test_the_downstream_network_begins_as_one_of_them(mode: str) -> None:
     downstream, data = problem()
-    readers = clean_readers()
-    trainer(downstream, data, clean_readers=readers, hypergradient=mode, warmup_epochs=1, max_epochs=1).run()
+    readers = frozen_task_networks()
+    trainer(downstream, data, frozen_task_networks=readers, hypergradient=mode, warmup_epochs=1, max_epochs=1).run()
     assert torch.equal(weights(downstream.network), weights(readers.networks[0]))
 
 
 def test_in_the_warm_up_the_enhancer_learns_from_the_clean_readers_alone() -> None:
-    readers = clean_readers(steps=40)
-    engine = trainer(*problem(), clean_readers=readers, warmup_epochs=12, max_epochs=13)
+    readers = frozen_task_networks(steps=40)
+    engine = trainer(*problem(), frozen_task_networks=readers, warmup_epochs=12, max_epochs=13)
     discriminator = weights(engine.discriminator)
     adversary: list[torch.Tensor] = []
     engine.add_event_handler(Events.EPOCH_STARTED(once=13), lambda: adversary.append(weights(engine.discriminator)))
     losses = losses_of(engine)
     warm_up, after = losses[: 12 * STEPS], losses[12 * STEPS :]
-    assert all(set(found) == {"transfer", "total"} for found in warm_up)
-    assert warm_up[-1]["transfer"] < 0.95 * warm_up[0]["transfer"]
+    assert all(set(found) == {"frozen_task", "total"} for found in warm_up)
+    assert warm_up[-1]["frozen_task"] < 0.95 * warm_up[0]["frozen_task"]
     assert torch.equal(adversary[0], discriminator)
-    assert all({"transfer", "task", "adversarial", "discriminator", "downstream"} <= set(found) for found in after)
+    assert all({"frozen_task", "task", "adversarial", "discriminator", "downstream"} <= set(found) for found in after)
     terms = set(after[-1]) - {"total", "downstream", "discriminator"}
     assert sum(after[-1][name] for name in terms) == pytest.approx(after[-1]["total"], rel=1e-5)
 
 
 def test_the_warm_up_sees_all_labelled_patients_and_the_upper_problem_half_of_them() -> None:
     downstream, data = problem()
-    engine = trainer(downstream, data, clean_readers=clean_readers(), warmup_epochs=2, max_epochs=3)
+    engine = trainer(downstream, data, frozen_task_networks=frozen_task_networks(), warmup_epochs=2, max_epochs=3)
     seen: dict[int, set[float]] = {1: set(), 2: set()}
 
     def note() -> None:
@@ -397,30 +399,32 @@ def test_the_warm_up_sees_all_labelled_patients_and_the_upper_problem_half_of_th
 
 
 @pytest.mark.parametrize(
-    "settings", [{"warmup_objective": "enhancement"}, {"transfer_weight": 0.0}, {"hypergradient": "none"}]
+    "settings", [{"warmup_objective": "enhancement"}, {"frozen_task_weight": 0.0}, {"hypergradient": "none"}]
 )
 def test_otherwise_the_warm_up_is_enhancement_alone(settings: dict[str, Any]) -> None:
-    losses = losses_of(trainer(*problem(), clean_readers=clean_readers(), **settings))
+    losses = losses_of(trainer(*problem(), frozen_task_networks=frozen_task_networks(), **settings))
     alone = losses_of(trainer(None, problem()[1]))
     assert losses[:STEPS] == alone[:STEPS]
-    assert ("transfer" in losses[-1]) == ("warmup_objective" in settings)
+    assert ("frozen_task" in losses[-1]) == ("warmup_objective" in settings)
 
 
 def test_what_the_clean_readers_read_reaches_the_enhancer_and_not_their_own_weights() -> None:
     downstream, data = problem()
-    readers = clean_readers()
-    engine = trainer(downstream, data, clean_readers=readers, warmup_epochs=0, task_weight=0.0, transfer_weight=3.0)
+    readers = frozen_task_networks()
+    engine = trainer(
+        downstream, data, frozen_task_networks=readers, warmup_epochs=0, task_weight=0.0, frozen_task_weight=3.0
+    )
     downstream.start_epoch(1)
     engine.lower_steps()
     terms = engine.task_terms()
-    assert set(terms) == {"transfer"}
-    terms["transfer"].backward()
+    assert set(terms) == {"frozen_task"}
+    terms["frozen_task"].backward()
     assert all(weight.grad is None for weight in readers.parameters())
     assert engine.network.enhancer.final.weight.grad.abs().sum() > 0
 
 
 def test_their_loss_is_the_mean_of_each_ones() -> None:
-    readers = clean_readers()
+    readers = frozen_task_networks()
     image, label = torch.rand(2, 1, 32, 32), (torch.rand(2, 1, 32, 32) > 0.5).float()
     each = [readers.loss_function(network.eval()(image), label) for network in readers.networks]
     assert float(readers.judge(image, label)) == pytest.approx(float(sum(each)) / 2)
@@ -429,22 +433,22 @@ def test_their_loss_is_the_mean_of_each_ones() -> None:
 def test_training_on_transfer_alone_needs_no_other_term() -> None:
     nothing = EnhancementLoss(2, dict.fromkeys(DEFAULT_WEIGHTS, 0.0))
     settings = {"loss_function": nothing, "task_weight": 0.0, "warmup_epochs": 1}
-    losses = losses_of(trainer(*problem(), clean_readers=clean_readers(), **settings))
-    assert all(set(found) - {"downstream"} == {"transfer", "total"} for found in losses)
+    losses = losses_of(trainer(*problem(), frozen_task_networks=frozen_task_networks(), **settings))
+    assert all(set(found) - {"downstream"} == {"frozen_task", "total"} for found in losses)
     with pytest.raises(InputError, match="nothing to minimise"):
-        trainer(*problem(), clean_readers=clean_readers(), warmup_objective="enhancement", **settings)
+        trainer(*problem(), frozen_task_networks=frozen_task_networks(), warmup_objective="enhancement", **settings)
 
 
 def test_a_clean_reader_that_diverges_is_told() -> None:
-    readers = clean_readers()
+    readers = frozen_task_networks()
     readers.learning_rate = float("inf")
-    with pytest.raises(InputError, match="clean reader 1 of 2 became nan: lower downstream_learning_rate"):
-        trainer(*problem(), clean_readers=readers).run()
+    with pytest.raises(InputError, match="frozen task network 1 of 2 became nan: lower downstream_learning_rate"):
+        trainer(*problem(), frozen_task_networks=readers).run()
 
 
 def test_clean_readers_without_images_are_refused() -> None:
     with pytest.raises(InputError, match="labelled high-quality images"):
-        CleanReaders(unet(), DiceCELoss(to_onehot_y=True, softmax=True), [])
+        FrozenTaskNetworks(unet(), DiceCELoss(to_onehot_y=True, softmax=True), [])
 
 
 # ---------------------------------------------------------------------------------------------------------- resuming
@@ -454,10 +458,10 @@ def test_clean_readers_without_images_are_refused() -> None:
 def test_resumed_training_equals_one_that_never_stopped(mode: str, tmp_path: Path) -> None:
     def run(epochs: int, resume: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         downstream, data = problem()
-        readers = clean_readers()
-        engine = trainer(downstream, data, hypergradient=mode, max_epochs=epochs, clean_readers=readers)
+        readers = frozen_task_networks()
+        engine = trainer(downstream, data, hypergradient=mode, max_epochs=epochs, frozen_task_networks=readers)
         objects = {
-            "clean_readers": readers,
+            "frozen_task_networks": readers,
             "network": engine.network,
             "optimizer": engine.optimizer,
             "discriminator": engine.discriminator,
@@ -488,9 +492,9 @@ def test_resumed_training_equals_one_that_never_stopped(mode: str, tmp_path: Pat
         ({"hypergradient": "exact"}, 'Unknown hypergradient "exact": use one of none, first_order'),
         ({"inner_steps": 0}, "must be 1 or more, not 0"),
         ({"task_weight": -1.0}, "task_weight must be 0 or more"),
-        ({"transfer_weight": -1.0}, "transfer_weight must be 0 or more"),
+        ({"frozen_task_weight": -1.0}, "frozen_task_weight must be 0 or more"),
         ({"warmup_epochs": -1}, "warmup_epochs must be 0 or more"),
-        ({"warmup_objective": "task"}, 'Unknown warmup_objective "task": use one of transfer, enhancement'),
+        ({"warmup_objective": "task"}, 'Unknown warmup_objective "task": use one of frozen_task, enhancement'),
     ],
 )
 def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -40,7 +40,7 @@ def test_statistics_are_those_of_enhanced_images_under_the_network_s_own_weights
     network, enhancer = classifier(norm), Brighter()
     nn.init.constant_(norm.running_mean, 7.0)  # as of other weights
 
-    BatchNormUpdate(network, enhancer, batches()).renew()
+    BatchNormUpdate(network, enhancer, batches()).update()
 
     features = network[0](torch.cat([batch["image"] for batch in batches()]) + 1).detach()
     torch.testing.assert_close(norm.running_mean, features.mean((0, 2, 3)))
@@ -58,7 +58,7 @@ def test_modes_weights_and_the_random_state_stay(training: bool) -> None:
     loader = DataLoader([{"image": batch["image"][0]} for batch in batches()], batch_size=1)
     state = torch.get_rng_state()
 
-    BatchNormUpdate(network, enhancer, loader).renew()
+    BatchNormUpdate(network, enhancer, loader).update()
 
     assert (network.training, enhancer.training) == (training, training)
     assert torch.equal(torch.get_rng_state(), state)
@@ -80,5 +80,5 @@ def test_the_network_that_learns_keeps_its_own_statistics() -> None:
 
 def test_nothing_is_enhanced_for_a_network_without_batch_normalisation() -> None:
     enhancer = Brighter()
-    BatchNormUpdate(classifier(nn.InstanceNorm2d(3)), enhancer, batches()).renew()
+    BatchNormUpdate(classifier(nn.InstanceNorm2d(3)), enhancer, batches()).update()
     assert enhancer.calls == 0

@@ -26,8 +26,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from scripts.cases import Provenance
-from scripts.cases.dicom import DICOMCase
+from scripts.io import Provenance
+from scripts.io.dicom import DICOMCase
 
 pytestmark = pytest.mark.integration
 

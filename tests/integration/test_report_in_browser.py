@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.reports.batch import BatchReport, CaseRecord
+from scripts.reports.batch_report import BatchReport, CaseRecord
 from scripts.reports.safety import Limit, SafetyThresholds
 
 HOSTILE = "größe <script>document.title = 'broken'</script> 頭部"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scripts.losses import MultiEncoderLoss, judge
+from scripts.losses import MultiEncoderLoss, with_frozen_weights
 
 
 def test_equal_features_cost_nothing() -> None:
@@ -54,7 +54,7 @@ def test_gradient_agrees_with_finite_differences() -> None:
 
 def test_judge_passes_gradients_to_its_input_and_none_to_its_weights() -> None:
     encoder, image = nn.Conv2d(1, 2, 3), torch.rand(1, 1, 8, 8, requires_grad=True)
-    judge(encoder, image).sum().backward()
+    with_frozen_weights(encoder, image).sum().backward()
     assert encoder.weight.grad is None
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0

@@ -8,7 +8,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.losses import judge
+from scripts.losses import with_frozen_weights
 from scripts.networks import LayerFeatures
 
 
@@ -44,7 +44,7 @@ def test_the_network_is_left_as_it_was() -> None:
 def test_as_a_judge_it_passes_gradients_to_the_image_alone() -> None:
     features = LayerFeatures(network(), LAYERS)
     image = torch.rand(1, 1, 16, 16, requires_grad=True)
-    torch.stack([f.square().mean() for f in judge(features, image)]).sum().backward()
+    torch.stack([f.square().mean() for f in with_frozen_weights(features, image)]).sum().backward()
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0
     assert all(weight.grad is None for weight in features.parameters())

@@ -14,7 +14,7 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-from tests.cases.bad_files import deep_png
+from tests.io.bad_files import deep_png
 
 from scripts.errors import InputError
 from scripts.transforms import CheckImaged, OrientVolumesd, ReadImaged

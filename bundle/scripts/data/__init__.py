@@ -7,7 +7,7 @@ The modules that are commands as well (``python -m scripts.data.datalist``) are 
 
 from __future__ import annotations
 
-from scripts.data.classes import (
+from .classes import (
     TASKS,
     count_classes,
     describe_training,
@@ -15,8 +15,8 @@ from scripts.data.classes import (
     labelled_entries,
     without_labels,
 )
-from scripts.data.draws import LabelledDraws
-from scripts.data.unpaired import GUIDE, GUIDE_LABEL, IMAGE, LABEL, PATIENT, EpochSampler, UnpairedDataset
+from .seeded_samples import SeededSamples
+from .unpaired import GUIDE, GUIDE_LABEL, IMAGE, LABEL, PATIENT, EpochSampler, UnpairedDataset
 
 __all__ = [
     "GUIDE",
@@ -26,7 +26,7 @@ __all__ = [
     "PATIENT",
     "TASKS",
     "EpochSampler",
-    "LabelledDraws",
+    "SeededSamples",
     "UnpairedDataset",
     "count_classes",
     "describe_training",

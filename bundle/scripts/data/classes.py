@@ -8,9 +8,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scripts.data.unpaired import LABEL, of_other_patients
-from scripts.errors import InputError
-from scripts.transforms import ReadImaged
+from ..errors import InputError
+from ..transforms import ReadImaged
+from .unpaired import LABEL, of_other_patients
 
 __all__ = ["TASKS", "count_classes", "describe_training", "is_multi_label", "labelled_entries", "without_labels"]
 
@@ -78,7 +78,9 @@ def without_labels(datalists: Mapping[str, Entries]) -> dict[str, list[dict[str,
     }
 
 
-def describe_training(entries: Entries, guides: Entries, task: str, hypergradient: str, clean_readers: int) -> str:
+def describe_training(
+    entries: Entries, guides: Entries, task: str, hypergradient: str, frozen_task_networks: int
+) -> str:
     """Return one or two lines that say how training will go, and why.
 
     Args:
@@ -86,7 +88,7 @@ def describe_training(entries: Entries, guides: Entries, task: str, hypergradien
         guides: the high-quality training entries.
         task: of the downstream network, or ``"none"``.
         hypergradient: mode of bi-level training.
-        clean_readers: their number, where there is something that they can learn from.
+        frozen_task_networks: their number, where there is something that they can learn from.
     """
     labelled = labelled_entries(entries)
     if task == "none":
@@ -101,19 +103,21 @@ def describe_training(entries: Entries, guides: Entries, task: str, hypergradien
         f"{len(labelled)} of {len(entries)} low-quality and {len(labelled_guides)} of {len(guides)} high-quality "
         "training images."
     ]
-    if clean_readers > 0 and others:
+    if frozen_task_networks > 0 and others:
         lines.append(
-            f"First, {clean_readers} clean reader{'s' * (clean_readers > 1)} will learn from {len(others)} labelled "
+            f"First, {frozen_task_networks} frozen task network{'s' * (frozen_task_networks > 1)} will learn from "
+            f"{len(others)} labelled "
             f"high-quality images of other patients; the {task} network begins as the first of them."
         )
-    elif clean_readers > 0:
+    elif frozen_task_networks > 0:
         why = (
             "the labelled high-quality images are all of patients with labelled low-quality images"
             if labelled_guides
             else "no high-quality training image has a label"
         )
         lines.append(
-            f"There are no clean readers, since {why}: the warm-up is enhancement without the task, and the {task} "
+            f"There are no frozen task networks, since {why}: the warm-up is enhancement without the task, and the "
+            f"{task} "
             "network begins from nothing. A short warm-up and several inner steps suit that better, such as "
             "--warmup_epochs 1 --inner_steps 3."
         )

@@ -21,8 +21,8 @@ import numpy as np
 import pydicom
 import pydicom.errors
 
-from scripts.errors import InputError, run_command
-from scripts.transforms.loading import image_format, image_stem
+from ..errors import InputError, run_command
+from ..transforms.loading import image_format, image_stem
 
 __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
 

@@ -18,7 +18,7 @@ from monai.transforms import Compose, Randomizable, RandomizableTrait, Transform
 from monai.utils import CommonKeys
 from torch.utils.data import Dataset, DistributedSampler, Subset
 
-from scripts.errors import InputError, find_input_error
+from ..errors import InputError, find_input_error
 
 __all__ = ["GUIDE", "GUIDE_LABEL", "IMAGE", "LABEL", "PATIENT", "EpochSampler", "UnpairedDataset", "of_other_patients"]
 

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training and evaluation workflows of HQG-Net."""
 
-from scripts.engines.bilevel_trainer import WARMUP_OBJECTIVES, BilevelTrainer
-from scripts.engines.downstream import (
-    CleanReaders,
+from .bilevel_trainer import WARMUP_OBJECTIVES, BilevelTrainer
+from .downstream import (
     DownstreamProblem,
+    FrozenTaskNetworks,
     check_downstream,
     train_downstream,
 )
-from scripts.engines.enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
-from scripts.engines.evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
-from scripts.engines.hypergradients import HYPERGRADIENTS
-from scripts.engines.schedules import cosine_decay
+from .enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
+from .evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
+from .hypergradients import HYPERGRADIENTS
+from .schedules import cosine_decay
 
 __all__ = [
     "HYPERGRADIENTS",
@@ -23,7 +23,7 @@ __all__ = [
     "TASK_REFERENCE",
     "WARMUP_OBJECTIVES",
     "BilevelTrainer",
-    "CleanReaders",
+    "FrozenTaskNetworks",
     "DownstreamProblem",
     "EnhancementEvaluator",
     "EnhancementTrainer",

@@ -12,10 +12,12 @@ from ignite.engine import Events
 from monai.utils import CommonKeys as Keys
 from torch import nn
 
-from scripts.data import GUIDE
-from scripts.engines.downstream import CleanReaders, DownstreamProblem
-from scripts.engines.enhancement_trainer import EnhancementTrainer
-from scripts.engines.hypergradients import (
+from ..data import GUIDE
+from ..errors import InputError
+from ..networks import GuidedEnhancement
+from .downstream import DownstreamProblem, FrozenTaskNetworks
+from .enhancement_trainer import EnhancementTrainer
+from .hypergradients import (
     HYPERGRADIENTS,
     Hypergradient,
     LowerStep,
@@ -26,12 +28,10 @@ from scripts.engines.hypergradients import (
     step_derivative,
     unrolled,
 )
-from scripts.errors import InputError
-from scripts.networks import GuidedEnhancement
 
 __all__ = ["WARMUP_OBJECTIVES", "BilevelTrainer"]
 
-WARMUP_OBJECTIVES = ("transfer", "enhancement")
+WARMUP_OBJECTIVES = ("frozen_task", "enhancement")
 
 
 class BilevelTrainer(EnhancementTrainer):
@@ -44,35 +44,35 @@ class BilevelTrainer(EnhancementTrainer):
         \text{lower: } &\omega^* = \arg\min_\omega\; \ell\bigl(S_\omega(E_\theta(y_A)), t_A\bigr)
             + \lambda_z\,\ell\bigl(S_\omega(z), t_z\bigr)
 
-    with :math:`\ell_{tr}` of :class:`CleanReaders`. These learn before the first iteration, and S begins with the
-    weights of one of them. For ``warmup_epochs`` the enhancer then learns ``transfer`` alone, from both halves: it
+    with :math:`\ell_{tr}` of :class:`FrozenTaskNetworks`. These learn before the first iteration, and S begins with the
+    weights of one of them. For ``warmup_epochs`` the enhancer then learns ``frozen_task`` alone, from both halves: it
     starts at the identity, and learns what is to be read before an adversary has a say in how it is to look. Without
-    clean readers to ask, or with ``warmup_objective`` ``"enhancement"``, the warm-up is that of
+    frozen task networks to ask, or with ``warmup_objective`` ``"enhancement"``, the warm-up is that of
     :class:`EnhancementTrainer`. After it, one iteration
 
     1. lets S take ``inner_steps`` optimiser steps on enhanced batches of A and, where these have labels, their guides;
     2. takes the step of :class:`EnhancementTrainer`, whose objective now holds two terms more, both of an enhanced
-       batch of B: ``transfer``, the loss of the clean readers, and ``task``, that of S. The gradient of the latter is
-       the hypergradient: with S held constant (``"first_order"``), or with what S's last step makes of the change
+       batch of B: ``frozen_task``, the loss of the frozen task networks, and ``task``, that of S. The gradient of the latter
+       is the hypergradient: with S held constant (``"first_order"``), or with what S's last step makes of the change
        (:mod:`scripts.engines.hypergradients`). It is taken by the enhanced images; from there one backward pass
        carries it into the weights, so that the enhancer itself, and the normalisation in it, are never differentiated
        twice.
 
     ``state.output["losses"]`` has, beside those of :class:`EnhancementTrainer`, ``task`` (weighted), ``downstream``
-    (the lower loss, mean over the inner steps); where there are clean readers, ``transfer`` (weighted); and where there
-    is a response, ``response``: the norm of its gradient by the images relative to that of the direct one.
+    (the lower loss, mean over the inner steps); where there are frozen task networks, ``frozen_task`` (weighted); and
+    where there is a response, ``response``: the norm of its gradient by the images relative to that of the direct one.
 
     Args:
         downstream: S and its data; None trains enhancement alone throughout.
         hypergradient: ``"none"`` (the enhancer never sees the task: separate training), ``"first_order"``,
             ``"finite_difference"``, ``"unrolled"`` or ``"implicit"``. Defaults to ``"first_order"``.
         task_weight: :math:`\lambda_{task}`. Defaults to 10.
-        clean_readers: networks that learn from labelled high-quality images alone; None leaves ``transfer`` out, and
-            so do ``transfer_weight`` 0 and ``hypergradient`` ``"none"``: then S begins with one of them all the same.
-        transfer_weight: :math:`\lambda_{tr}`. Defaults to 10.
+        frozen_task_networks: networks that learn from labelled high-quality images alone; None leaves ``frozen_task``
+            out, and so do ``frozen_task_weight`` 0 and ``hypergradient`` ``"none"``: then S begins with one of them.
+        frozen_task_weight: :math:`\lambda_{tr}`. Defaults to 10.
         warmup_epochs: epochs before S joins in. Defaults to 1.
-        warmup_objective: what the enhancer learns in them, ``"transfer"`` or ``"enhancement"``. Defaults to
-            ``"transfer"``.
+        warmup_objective: what the enhancer learns in them, ``"frozen_task"`` or ``"enhancement"``. Defaults to
+            ``"frozen_task"``.
         inner_steps: steps of S in each iteration. Defaults to 1.
         finite_difference_epsilon: see :func:`scripts.engines.hypergradients.finite_difference`. Defaults to 0.01.
         neumann_terms: see :func:`scripts.engines.hypergradients.implicit`. Defaults to 5.
@@ -93,10 +93,10 @@ class BilevelTrainer(EnhancementTrainer):
         downstream: DownstreamProblem | None = None,
         hypergradient: str = "first_order",
         task_weight: float = 10.0,
-        clean_readers: CleanReaders | None = None,
-        transfer_weight: float = 10.0,
+        frozen_task_networks: FrozenTaskNetworks | None = None,
+        frozen_task_weight: float = 10.0,
         warmup_epochs: int = 1,
-        warmup_objective: str = "transfer",
+        warmup_objective: str = "frozen_task",
         inner_steps: int = 1,
         finite_difference_epsilon: float = 1e-2,
         neumann_terms: int = 5,
@@ -118,7 +118,7 @@ class BilevelTrainer(EnhancementTrainer):
             )
         for name, value in (
             ("task_weight", task_weight),
-            ("transfer_weight", transfer_weight),
+            ("frozen_task_weight", frozen_task_weight),
             ("warmup_epochs", warmup_epochs),
             ("neumann_terms", neumann_terms),
             ("damping", damping),
@@ -134,13 +134,16 @@ class BilevelTrainer(EnhancementTrainer):
         self.downstream = downstream
         self.hypergradient = hypergradient
         self.task_weight = task_weight
-        self.clean_readers = clean_readers
-        self.transfer_weight = transfer_weight
+        self.frozen_task_networks = frozen_task_networks
+        self.frozen_task_weight = frozen_task_weight
         self.warmup_epochs = warmup_epochs
-        self.transfers = (
-            downstream is not None and clean_readers is not None and hypergradient != "none" and transfer_weight > 0
+        self.asks_frozen_networks = (
+            downstream is not None
+            and frozen_task_networks is not None
+            and hypergradient != "none"
+            and frozen_task_weight > 0
         )
-        self.warms_up_by_transfer = self.transfers and warmup_objective == "transfer"
+        self.warms_up_by_frozen_task = self.asks_frozen_networks and warmup_objective == "frozen_task"
         self.inner_steps = inner_steps
         self.finite_difference_epsilon = finite_difference_epsilon
         self.neumann_terms = neumann_terms
@@ -148,13 +151,15 @@ class BilevelTrainer(EnhancementTrainer):
         self.neumann_step_size = neumann_step_size
         self.downstream_judges = dict(downstream_judges or {})
         self.follows_response = task_weight > 0 and hypergradient in ("finite_difference", "unrolled", "implicit")
-        task_counts = downstream is not None and hypergradient != "none" and (task_weight > 0 or self.transfers)
-        task_begins = self.warms_up_by_transfer or warmup_epochs == 0
+        task_counts = (
+            downstream is not None and hypergradient != "none" and (task_weight > 0 or self.asks_frozen_networks)
+        )
+        task_begins = self.warms_up_by_frozen_task or warmup_epochs == 0
         if not self.loss_function.has_terms and not (task_counts and task_begins):
             raise InputError(
                 "There is nothing to minimise: give one of loss_weights a value above 0 (identity alone counts every "
-                "identity_interval steps), or train on the task alone from the first step, with clean readers or with "
-                "warmup_epochs 0."
+                "identity_interval steps), or train on the task alone from the first step, with frozen task networks or "
+                "with warmup_epochs 0."
             )
         self._lower: _TracedStep | None = None
         self._task_losses: dict[str, float] = {}
@@ -165,13 +170,13 @@ class BilevelTrainer(EnhancementTrainer):
 
             @self.on(Events.STARTED)
             def learn_to_read() -> None:
-                if clean_readers is not None and not clean_readers.have_learnt:
-                    clean_readers.learn()
-                    downstream.network.load_state_dict(clean_readers.networks[0].state_dict())
+                if frozen_task_networks is not None and not frozen_task_networks.have_learnt:
+                    frozen_task_networks.learn()
+                    downstream.network.load_state_dict(frozen_task_networks.networks[0].state_dict())
 
             @self.on(Events.EPOCH_STARTED)
             def start_epoch() -> None:
-                if self.cooperates or self.learns_transfer_alone:
+                if self.cooperates or self.learns_frozen_task_alone:
                     downstream.start_epoch(self.state.epoch)
 
     @property
@@ -180,16 +185,16 @@ class BilevelTrainer(EnhancementTrainer):
         return self.downstream is not None and self.state.epoch > self.warmup_epochs
 
     @property
-    def learns_transfer_alone(self) -> bool:
-        """Whether this is a warm-up in which the enhancer learns from the clean readers alone."""
-        return self.warms_up_by_transfer and self.state.epoch <= self.warmup_epochs
+    def learns_frozen_task_alone(self) -> bool:
+        """Whether this is a warm-up in which the enhancer learns from the frozen task networks alone."""
+        return self.warms_up_by_frozen_task and self.state.epoch <= self.warmup_epochs
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Run one iteration as the class describes; ``engine`` is the trainer itself."""
         self._task_losses = {}
         if self.cooperates:
             self._lower = self.lower_steps()
-        elif self.learns_transfer_alone:
+        elif self.learns_frozen_task_alone:
             assert self.downstream is not None
             batchdata = self.downstream.next_batch("warmup")
         output = super()._iteration(engine, batchdata)
@@ -224,7 +229,7 @@ class BilevelTrainer(EnhancementTrainer):
 
     def discriminator_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
         """Take the step of :class:`EnhancementTrainer`, where the adversary has a say already."""
-        return {} if self.learns_transfer_alone else super().discriminator_step(batch, enhanced)
+        return {} if self.learns_frozen_task_alone else super().discriminator_step(batch, enhanced)
 
     def enhancement_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
         """Take the step of :class:`EnhancementTrainer`; the losses of both levels come back."""
@@ -232,9 +237,9 @@ class BilevelTrainer(EnhancementTrainer):
         return losses | self._task_losses
 
     def objective(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, torch.Tensor]:
-        """Return the terms of :class:`EnhancementTrainer`, ``task`` and ``transfer``; or the last alone."""
-        if self.learns_transfer_alone:
-            return {"transfer": self.transfer_term(enhanced.pred, batch)}
+        """Return the terms of :class:`EnhancementTrainer`, ``task`` and ``frozen_task``; or the last alone."""
+        if self.learns_frozen_task_alone:
+            return {"frozen_task": self.frozen_task_term(enhanced.pred, batch)}
         terms = super().objective(batch, enhanced)
         if self.cooperates and self.hypergradient != "none":
             terms |= self.task_terms()
@@ -245,8 +250,8 @@ class BilevelTrainer(EnhancementTrainer):
         return self.downstream_judges if self.cooperates and self.hypergradient != "none" else {}
 
     def task_terms(self) -> dict[str, torch.Tensor]:
-        """Return the weighted losses of S and of the clean readers on the next batch of B, those that are wanted."""
-        if self.task_weight == 0 and not self.transfers:
+        """Return the weighted losses of S and of the frozen task networks on the next batch of B, if wanted."""
+        if self.task_weight == 0 and not self.asks_frozen_networks:
             return {}
         assert self.downstream is not None
         batch = self.to_device(self.downstream.next_batch("upper"))
@@ -254,14 +259,14 @@ class BilevelTrainer(EnhancementTrainer):
         terms = {}
         if self.task_weight > 0:
             terms["task"] = self.task_weight * self.task_term(enhanced, batch)
-        if self.transfers:
-            terms["transfer"] = self.transfer_term(enhanced, batch)
+        if self.asks_frozen_networks:
+            terms["frozen_task"] = self.frozen_task_term(enhanced, batch)
         return terms
 
-    def transfer_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the weighted loss of the clean readers on an enhanced batch, in the warm-up of both halves."""
-        assert self.clean_readers is not None
-        return self.transfer_weight * self.clean_readers.judge(enhanced, batch[Keys.LABEL])
+    def frozen_task_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the weighted loss of the frozen task networks on an enhanced batch, in the warm-up of both halves."""
+        assert self.frozen_task_networks is not None
+        return self.frozen_task_weight * self.frozen_task_networks.judge(enhanced, batch[Keys.LABEL])
 
     def task_term(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the loss of S on an enhanced batch of B, a scalar whose gradient is the hypergradient."""

@@ -22,13 +22,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from scripts.data import GUIDE, GUIDE_LABEL, LabelledDraws
-from scripts.engines.hypergradients import Tensors
-from scripts.errors import InputError
-from scripts.networks import call_with, reinitialized
-from scripts.random_state import random_state_kept
+from ..data import GUIDE, GUIDE_LABEL, SeededSamples
+from ..errors import InputError
+from ..networks import call_with, reinitialized
+from ..rng_state import preserve_rng_state
+from .hypergradients import Tensors
 
-__all__ = ["CleanReaders", "DownstreamProblem", "check_downstream", "train_downstream"]
+__all__ = ["FrozenTaskNetworks", "DownstreamProblem", "check_downstream", "train_downstream"]
 
 # Piecewise linear: their second derivative is 0 wherever there is one.
 _KINKED = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.RReLU, nn.Hardtanh, nn.Threshold)
@@ -118,7 +118,7 @@ class DownstreamProblem:
             logits = call_with(self.network, lambda weight: given.get(id(weight), weight), images)
         return logits
 
-    def descend(self, loss: torch.Tensor) -> float:
+    def optimizer_step(self, loss: torch.Tensor) -> float:
         """Let S take one optimiser step down a loss; return its value.
 
         Raises:
@@ -165,7 +165,7 @@ class DownstreamProblem:
     def step(self, enhanced: torch.Tensor, batch: dict[str, torch.Tensor]) -> float:
         """Let S take one optimiser step down the lower problem's loss; return that loss."""
         self.network.train()
-        return self.descend(self.lower_loss(enhanced.detach(), batch))
+        return self.optimizer_step(self.lower_loss(enhanced.detach(), batch))
 
     def check_response(self, hypergradient: str) -> None:
         """Refuse layers that leave the response undefined, and warn where differences cross kinks.
@@ -198,7 +198,7 @@ class DownstreamProblem:
             )
 
 
-class CleanReaders(nn.Module):
+class FrozenTaskNetworks(nn.Module):
     r"""Networks of S's architecture that have learnt from labelled high-quality images alone, as other people's have.
 
     .. math:: \psi_k^* = \arg\min_\psi\; \ell(S_\psi(z), t_z),\qquad
@@ -217,7 +217,7 @@ class CleanReaders(nn.Module):
         steps: optimiser steps of each. Defaults to 800.
         batch_size: images in a step. Defaults to 2.
         learning_rate: of Adam, which falls to 0 along a cosine. Defaults to 2e-3.
-        random_transforms: augmentation, see :class:`scripts.data.LabelledDraws`.
+        random_transforms: augmentation, see :class:`scripts.data.SeededSamples`.
         vary_label: likewise.
         seed: of weights and draws.
 
@@ -244,12 +244,13 @@ class CleanReaders(nn.Module):
         super().__init__()
         if not len(items):
             raise InputError(
-                "Clean readers learn from labelled high-quality images, and there are none: set clean_readers 0."
+                "Frozen task networks learn from labelled high-quality images, and there are none: "
+                "set frozen_task_networks 0."
             )
         for name, value in (
-            ("clean_readers", number),
-            ("clean_reader_steps", steps),
-            ("clean_reader_batch_size", batch_size),
+            ("frozen_task_networks", number),
+            ("frozen_task_steps", steps),
+            ("frozen_task_batch_size", batch_size),
         ):
             if value < 1:
                 raise InputError(f"{name} must be 1 or more, not {value}.")
@@ -270,10 +271,10 @@ class CleanReaders(nn.Module):
         """Let each learn."""
         self.networks.requires_grad_(True)
         for place, (network, seed) in enumerate(zip(self.networks, self.seeds, strict=True), start=1):
-            draws = LabelledDraws(
+            draws = SeededSamples(
                 self.items, self.steps * self.batch_size, seed, self.random_transforms, self.vary_label
             )
-            name = f"clean reader {place} of {len(self.networks)}"
+            name = f"frozen task network {place} of {len(self.networks)}"
             losses = train_downstream(
                 network, draws, self.loss_function, self.batch_size, self.learning_rate, seed, name
             )
@@ -284,7 +285,7 @@ class CleanReaders(nn.Module):
             if len(losses) > _BEGINNING and after > _LEARNT * before:
                 logger.warning(
                     "%s has hardly learnt: its loss was %.3f in its first %d steps. It is not worth following; raise "
-                    "clean_reader_steps or clean_reader_batch_size, or set clean_readers 0.",
+                    "frozen_task_steps or frozen_task_batch_size, or set frozen_task_networks 0.",
                     name,
                     before,
                     _BEGINNING,
@@ -347,7 +348,7 @@ def train_downstream(
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[Keys.LOSS].detach())
     )
-    with random_state_kept(device):
+    with preserve_rng_state(device):
         torch.manual_seed(seed)
         trainer.run()
     return [float(loss) for loss in losses]

@@ -20,10 +20,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from scripts.data import GUIDE
-from scripts.errors import InputError
-from scripts.losses import EnhancementLoss
-from scripts.networks import GuidedEnhancement, HQGNet
+from ..data import GUIDE
+from ..errors import InputError
+from ..losses import EnhancementLoss
+from ..networks import GuidedEnhancement, HQGNet
 
 LOSSES = "losses"
 
@@ -197,7 +197,7 @@ class EnhancementTrainer(Trainer):
         if self.r1_weight > 0:
             terms["r1"] = self.r1_weight * r1_penalty(self.discriminator, batch[GUIDE])
         self.d_optimizer.zero_grad(set_to_none=True)
-        self.descend(terms, self.d_optimizer, self.discriminator, self.scalers["discriminator"])
+        self.optimizer_step(terms, self.d_optimizer, self.discriminator, self.scalers["discriminator"])
         return {name: float(term.detach()) for name, term in terms.items()}
 
     def enhancement_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
@@ -207,7 +207,7 @@ class EnhancementTrainer(Trainer):
         self.state.output[Keys.LOSS] = torch.stack(list(terms.values())).sum().detach()
         self.fire_event(IterationEvents.LOSS_COMPLETED)
         self.optimizer.zero_grad(set_to_none=True)
-        self.descend(terms, self.optimizer, self.network, self.scalers["network"])
+        self.optimizer_step(terms, self.optimizer, self.network, self.scalers["network"])
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.network.clamp_()
         return {
@@ -231,7 +231,7 @@ class EnhancementTrainer(Trainer):
         """Return further judges of the multi-encoder loss by name; here there are none."""
         return {}
 
-    def descend(
+    def optimizer_step(
         self,
         terms: dict[str, torch.Tensor],
         optimizer: Optimizer,

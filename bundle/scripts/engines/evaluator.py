@@ -13,8 +13,8 @@ from monai.inferers import Inferer
 from monai.utils import CommonKeys as Keys
 from torch import nn
 
-from scripts.data import PATIENT
-from scripts.networks import HQGNet
+from ..data import PATIENT
+from ..networks import HQGNet
 
 REFERENCE = "reference"
 TASK_IMAGE = "task_image"

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 __all__ = [
     "HYPERGRADIENTS",

@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
-from scripts.handlers.averaging import NamedEMAHandler
-from scripts.handlers.checkpoint import ModelSaver, TrainingCheckpoint, load_downstream, load_model
-from scripts.handlers.cost import StepCost
-from scripts.handlers.losses import LossLog
-from scripts.handlers.metrics import ImageQuality, SlicewiseMetric, image_quality
-from scripts.handlers.normalization import BatchNormUpdate
-from scripts.handlers.panels import ImagePanels, compose_panel
-from scripts.handlers.prototype import PrototypeUpdate, collect_cues
-from scripts.handlers.schedule import LrScheduleAfter
-from scripts.handlers.stopping import EarlyStop, PauseAfter
-from scripts.handlers.task_metrics import (
+from .averaging import NamedEMAHandler
+from .checkpoint import ModelSaver, TrainingCheckpoint, load_downstream, load_model
+from .loss_log import LossLog
+from .metrics import ImageQuality, SlicewiseMetric, image_quality
+from .normalization import BatchNormUpdate
+from .panels import ImagePanels, compose_panel
+from .prototype import PrototypeUpdate, collect_cues
+from .schedule import LrScheduleAfter
+from .stopping import EarlyStop, PauseAfter
+from .task_metrics import (
     Hausdorff95,
     SurfaceDice,
     TaskAccuracy,
@@ -23,7 +22,7 @@ from scripts.handlers.task_metrics import (
     classification_pairs,
     segmentation_pairs,
 )
-from scripts.handlers.tracking import RunTracker
+from .tracking import RunTracker
 
 __all__ = [
     "BatchNormUpdate",
@@ -39,7 +38,6 @@ __all__ = [
     "PrototypeUpdate",
     "RunTracker",
     "SlicewiseMetric",
-    "StepCost",
     "SurfaceDice",
     "TaskAUC",
     "TaskAccuracy",

@@ -14,10 +14,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from scripts.errors import InputError
-from scripts.files import written_whole
-from scripts.networks import network_from_description
-from scripts.trained_model import ModelDescription
+from ..errors import InputError
+from ..files import atomic_write
+from ..model_spec import ModelSpec
+from ..networks import network_from_description
 
 __all__ = ["ModelSaver", "TrainingCheckpoint", "load_downstream", "load_model"]
 
@@ -49,10 +49,10 @@ def load_downstream(model_file: str | Path) -> nn.Module:
     Raises:
         InputError: when a file is missing, or the description has no downstream network that can be built.
     """
-    described = ModelDescription.load(model_file).downstream or {}
+    described = ModelSpec.load(model_file).downstream or {}
     if not described.get("network"):
         raise InputError(
-            f'"{ModelDescription.path_beside(model_file)}" does not say how a downstream network was built: train with '
+            f'"{ModelSpec.path_beside(model_file)}" does not say how a downstream network was built: train with '
             "labels, and with this version."
         )
     network = network_from_description(described["network"])
@@ -86,7 +86,7 @@ class ModelSaver:
         metric: str | None = None,
         beside: Mapping[str, nn.Module | None] | None = None,
         after_epoch: int = 0,
-        description: ModelDescription | None = None,
+        description: ModelSpec | None = None,
     ) -> None:
         self.network = network
         self.path = Path(path)
@@ -211,7 +211,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(state: dict[str, Any], path: Path) -> None:
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         torch.save(state, unfinished)
 
 

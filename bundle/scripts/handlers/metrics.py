@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 from monai.metrics import CumulativeIterationMetric, MultiScaleSSIMMetric, PSNRMetric, SSIMMetric
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 QUALITY_METRICS = ("psnr", "ssim", "ms_ssim")
 

@@ -12,14 +12,14 @@ from monai.networks import eval_mode
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from scripts.handlers.renewal import Renewal
-from scripts.random_state import random_state_kept
+from ..rng_state import preserve_rng_state
+from .periodic_update import PeriodicUpdate
 
 __all__ = ["BatchNormUpdate"]
 
 
-class BatchNormUpdate(Renewal):
-    r"""Ignite handler: renew the running statistics of a network whose weights are averaged, see :class:`Renewal`.
+class BatchNormUpdate(PeriodicUpdate):
+    r"""Ignite handler: renew the running statistics of a network whose weights are averaged.
 
     .. math:: \mu_l \leftarrow \operatorname{mean}\, a_l(\hat x;\bar\omega),\qquad
         \sigma_l^2 \leftarrow \operatorname{var}\, a_l(\hat x;\bar\omega)
@@ -64,12 +64,12 @@ class BatchNormUpdate(Renewal):
         self.amp = amp
         self.key = key
 
-    def renew(self) -> None:
+    def update(self) -> None:
         """Estimate the statistics anew, from all of the batches."""
         # Ignite's averages share the buffers of the network that learns, which must not change.
         for buffer in self.network.buffers():
             buffer.data = buffer.data.clone()
-        with random_state_kept(self.device):
+        with preserve_rng_state(self.device):
             update_bn(self._enhanced(), self.network)
 
     def _enhanced(self) -> Iterator[torch.Tensor]:

@@ -14,9 +14,8 @@ import numpy.typing as npt
 from ignite.engine import Engine, Events
 from PIL import Image, ImageDraw, ImageFont
 
-from scripts.errors import InputError
-from scripts.handlers.metrics import output_cases
-from scripts.pictures import (
+from ..errors import InputError
+from ..visualize import (
     BACKGROUND,
     CAPTION_SIZE,
     FAINT,
@@ -27,6 +26,7 @@ from scripts.pictures import (
     enlarged,
     grey_or_colour,
 )
+from .metrics import output_cases
 
 # Zero is black, as air is in the images beside it; yellow and cyan ends tell signs apart to colour-blind eyes too.
 _DIVERGING = np.array([[120, 220, 255], [25, 85, 235], [0, 0, 0], [225, 45, 20], [255, 215, 90]], dtype=np.float64)

@@ -12,10 +12,10 @@ from monai.data import MetaTensor
 from monai.networks import eval_mode
 from torch import nn
 
-from scripts.errors import InputError
-from scripts.handlers.metrics import as_network_batch
-from scripts.handlers.renewal import Renewal
-from scripts.random_state import random_state_kept
+from ..errors import InputError
+from ..rng_state import preserve_rng_state
+from .metrics import as_network_batch
+from .periodic_update import PeriodicUpdate
 
 __all__ = ["PrototypeUpdate", "collect_cues"]
 
@@ -53,7 +53,7 @@ def collect_cues(
     """
     encode: Any = network.encode_guide
     cues: list[torch.Tensor] = []
-    with random_state_kept(), eval_mode(network):
+    with preserve_rng_state(), eval_mode(network):
         for batch in batches:
             images = batch[key] if isinstance(batch, Mapping) else batch
             images = images.as_tensor() if isinstance(images, MetaTensor) else images
@@ -69,8 +69,8 @@ def collect_cues(
     return torch.cat(cues)
 
 
-class PrototypeUpdate(Renewal):
-    """Ignite handler: renew the network's stored prototype, see :class:`Renewal`.
+class PrototypeUpdate(PeriodicUpdate):
+    """Ignite handler: renew the network's stored prototype, see :class:`PeriodicUpdate`.
 
     Args:
         network: has ``encode_guide`` and ``set_prototype``; the network that is validated and saved, so the averaged
@@ -107,7 +107,7 @@ class PrototypeUpdate(Renewal):
         self.slice_axis = slice_axis
         self.batch_size = batch_size
 
-    def renew(self) -> None:
+    def update(self) -> None:
         """Renew the prototype."""
         update: Any = self.network.set_prototype
         update(

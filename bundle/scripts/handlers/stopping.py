@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from monai.handlers import EarlyStopHandler
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 __all__ = ["EarlyStop", "PauseAfter"]
 

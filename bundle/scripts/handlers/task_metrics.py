@@ -27,10 +27,10 @@ from monai.metrics import (
     compute_surface_dice,
 )
 
-from scripts.data import LABEL
-from scripts.engines import TASK_PRED
-from scripts.errors import InputError
-from scripts.handlers.metrics import output_cases
+from ..data import LABEL
+from ..engines import TASK_PRED
+from ..errors import InputError
+from .metrics import output_cases
 
 Pairs = tuple[list[torch.Tensor], list[torch.Tensor]]
 ClassScores = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from monai.handlers import MLFlowHandler
 from monai.utils import path_to_sqlite_uri, path_to_uri
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 # The most that MLflow takes in one request, and of one value.
 _METRICS_PER_BATCH, _PARAMETERS_PER_BATCH, _PARAMETER_LENGTH = 1000, 100, 6000

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of HQG-Net that MONAI does not have."""
 
-from scripts.losses.enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
-from scripts.losses.multi_encoder import MultiEncoderLoss, judge
-from scripts.losses.wavelet import WaveletLoss
+from .enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
+from .multi_encoder import MultiEncoderLoss, with_frozen_weights
+from .wavelet import WaveletLoss
 
 __all__ = [
     "DEFAULT_WEIGHTS",
     "EnhancementLoss",
     "MultiEncoderLoss",
     "WaveletLoss",
-    "judge",
+    "with_frozen_weights",
     "kl_to_prior",
 ]

@@ -12,10 +12,10 @@ from monai.losses import PatchAdversarialLoss
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.errors import InputError
-from scripts.losses.multi_encoder import MultiEncoderLoss, judge
-from scripts.losses.wavelet import WaveletLoss
-from scripts.networks import GuidedEnhancement, HQGNet
+from ..errors import InputError
+from ..networks import GuidedEnhancement, HQGNet
+from .multi_encoder import MultiEncoderLoss, with_frozen_weights
+from .wavelet import WaveletLoss
 
 DEFAULT_WEIGHTS = {
     "adversarial": 1.0,
@@ -142,20 +142,20 @@ class EnhancementLoss(nn.Module):
 
         judged: dict[str, list[torch.Tensor]] = {}
         if weights["adversarial"] > 0 or weights["multi_encoder"] > 0:
-            judged["discriminator"] = judge(discriminator, pred)
+            judged["discriminator"] = with_frozen_weights(discriminator, pred)
         if weights["adversarial"] > 0:
             logits = judged["discriminator"][-1]
             terms["adversarial"] = self.adversarial(logits, target_is_real=True, for_discriminator=False)
         if weights["consistency"] > 0 or weights["multi_encoder"] > 0:
-            judged["guidance"] = judge(network.guidance.trunk, pred)
+            judged["guidance"] = with_frozen_weights(network.guidance.trunk, pred)
         if weights["consistency"] > 0:
-            cue = judge(network.guidance.mean, network.guidance.pooled(judged["guidance"]))
+            cue = with_frozen_weights(network.guidance.mean, network.guidance.pooled(judged["guidance"]))
             terms["consistency"] = F.l1_loss(cue, enhanced.cue_mean.detach())
         if weights["wavelet"] > 0:
             terms["wavelet"] = self.wavelet(pred, image)
         if weights["multi_encoder"] > 0:
             judged["discriminator"] = judged["discriminator"][:-1]
-            judged["enhancer"] = judge(network.enhancer.encoder, network.enhancer.pad(pred))
+            judged["enhancer"] = with_frozen_weights(network.enhancer.encoder, network.enhancer.pad(pred))
             with torch.no_grad():
                 targets = {
                     "discriminator": discriminator(image)[:-1],
@@ -165,7 +165,7 @@ class EnhancementLoss(nn.Module):
                 for name, encoder in (encoders or {}).items():
                     targets[name] = encoder(image)
             for name, encoder in (encoders or {}).items():
-                judged[name] = judge(encoder, pred)
+                judged[name] = with_frozen_weights(encoder, pred)
             terms["multi_encoder"] = self.multi_encoder(judged, targets)
         if weights["identity"] > 0 and step % self.identity_interval == 0:
             cue = network.draw_cue(enhanced.cue_mean, enhanced.cue_log_variance)

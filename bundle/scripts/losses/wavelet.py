@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn.modules.loss import _Loss
 
-from scripts.errors import InputError
-from scripts.networks.wavelet import WaveletTransform
+from ..errors import InputError
+from ..networks.wavelet_transform import WaveletTransform
 
 __all__ = ["WaveletLoss"]
 

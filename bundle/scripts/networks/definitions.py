@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 __all__ = ["build_network", "describe_definition", "network_from_description"]
 

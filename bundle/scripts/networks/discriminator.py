@@ -8,7 +8,7 @@ import torch
 from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
-from scripts.networks.wavelet import WaveletTransform
+from .wavelet_transform import WaveletTransform
 
 
 class DetailDiscriminator(nn.Module):

@@ -12,9 +12,9 @@ from monai.networks.layers.factories import Conv, Pool
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.errors import InputError
-from scripts.networks.guidance_encoder import ACTIVATION
-from scripts.networks.variational_norm import VariationalInformationNorm
+from ..errors import InputError
+from .guidance_encoder import ACTIVATION
+from .variational_norm import VariationalInformationNorm
 
 
 def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from monai.networks.blocks import Convolution, ResidualUnit
 from monai.networks.layers.factories import Pool
 from torch import nn
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 INITIAL_LOG_VARIANCE = -2.0
 ACTIVATION = ("LEAKYRELU", {"negative_slope": 0.2})

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from scripts.errors import InputError
-from scripts.networks.enhancer import Enhancer
-from scripts.networks.guidance_encoder import GuidanceEncoder
-from scripts.networks.variational_norm import AdaLIN
+from ..errors import InputError
+from .enhancer import Enhancer
+from .guidance_encoder import GuidanceEncoder
+from .variational_norm import AdaLIN
 
 
 class GuidedEnhancement(NamedTuple):

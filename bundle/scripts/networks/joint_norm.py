@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from scripts.networks.variational_norm import AdaLIN
+from .variational_norm import AdaLIN
 
 __all__ = ["JointNorm"]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 
 class LayerFeatures(nn.Module):

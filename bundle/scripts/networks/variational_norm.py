@@ -8,7 +8,7 @@ import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 
 class AdaLIN(nn.Module):

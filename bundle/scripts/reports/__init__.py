@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from scripts.reports.batch import BatchReport, CasePictures, CaseRecord, report_pictures, report_plane
-from scripts.reports.downstream import DownstreamReport
-from scripts.reports.evaluation import EvaluationReport, summary_table, write_report
-from scripts.reports.guidance import GuidanceReport
-from scripts.reports.safety import (
+from .batch_report import BatchReport, CasePictures, CaseRecord, report_pictures, report_plane
+from .evaluation import EvaluationReport, summary_table, write_report
+from .safety import (
     MEASURES,
     Limit,
     SafetyMeasures,
@@ -17,16 +15,14 @@ from scripts.reports.safety import (
     judge_safety,
     measure_safety,
 )
-from scripts.reports.task import TaskScores
+from .task import TaskScores
 
 __all__ = [
     "MEASURES",
     "BatchReport",
     "CasePictures",
     "CaseRecord",
-    "DownstreamReport",
     "EvaluationReport",
-    "GuidanceReport",
     "Limit",
     "SafetyMeasures",
     "SafetyThresholds",

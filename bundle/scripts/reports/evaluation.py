@@ -14,10 +14,10 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from scripts.handlers.metrics import QUALITY_METRICS, image_quality, output_cases
-from scripts.handlers.panels import case_name, source_file
-from scripts.reports.tables import markdown_table
-from scripts.reports.task import TaskScores, count_patients, is_finite, spread
+from ..handlers.metrics import QUALITY_METRICS, image_quality, output_cases
+from ..handlers.panels import case_name, source_file
+from .tables import markdown_table
+from .task import TaskScores, count_patients, is_finite, spread
 
 _TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
 _DIGITS = {"psnr": 2, "ssim": 3, "ms_ssim": 3}

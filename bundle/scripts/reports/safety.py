@@ -51,7 +51,7 @@ import torch
 import torch.nn.functional as F
 from monai.data import MetaTensor
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 __all__ = [
     "MEASURES",

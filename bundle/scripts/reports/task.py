@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
-from scripts.data import LABEL, TASKS
-from scripts.engines import TASK_IMAGE, TASK_PRED, TASK_REFERENCE
-from scripts.errors import InputError
-from scripts.handlers.task_metrics import (
+from ..data import LABEL, TASKS
+from ..engines import TASK_IMAGE, TASK_PRED, TASK_REFERENCE
+from ..errors import InputError
+from ..handlers.task_metrics import (
     accuracy,
     auc_by_class,
     class_pair,
@@ -24,7 +24,7 @@ from scripts.handlers.task_metrics import (
     one_hot_pair,
     surface_dice_by_class,
 )
-from scripts.transforms.loading import RASTER_SUFFIXES
+from ..transforms.loading import RASTER_SUFFIXES
 
 STATES = {"input": TASK_IMAGE, "enhanced": TASK_PRED, "reference": TASK_REFERENCE}
 

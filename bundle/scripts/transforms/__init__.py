@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from scripts.transforms.degradation import RandScannerDegradation, RandScannerDegradationd, ScannerDegradation
-from scripts.transforms.intensity import RescaleIntensityd
-from scripts.transforms.labels import ClassLabeld
-from scripts.transforms.loading import CheckImaged, DICOMSeriesReader, OrientVolumesd, ReadImaged
-from scripts.transforms.slices import RandSliced
+from .degradation import RandScannerDegradation, RandScannerDegradationd, ScannerDegradation
+from .intensity import RescaleIntensityd
+from .labels import ClassLabeld
+from .loading import CheckImaged, DICOMSeriesReader, OrientVolumesd, ReadImaged
+from .slices import RandSliced
 
 __all__ = [
     "CheckImaged",

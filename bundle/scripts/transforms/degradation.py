@@ -22,7 +22,7 @@ from monai.transforms import (
 )
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 __all__ = ["RandScannerDegradation", "RandScannerDegradationd", "ScannerDegradation"]
 

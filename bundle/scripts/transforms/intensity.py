@@ -15,7 +15,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys, convert_to_tensor
 
-from scripts.errors import InputError
+from ..errors import InputError
 
 __all__ = ["RescaleIntensityd"]
 

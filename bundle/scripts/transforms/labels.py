@@ -14,8 +14,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import CommonKeys
 
-from scripts.errors import InputError
-from scripts.transforms.loading import image_name
+from ..errors import InputError
+from .loading import image_name
 
 __all__ = ["ClassLabeld"]
 

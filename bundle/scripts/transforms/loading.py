@@ -19,8 +19,8 @@ from monai.transforms import EnsureChannelFirst, InvertibleTransform, MapTransfo
 from monai.utils import CommonKeys, ImageMetaKey, ensure_tuple, ensure_tuple_rep
 from PIL import Image
 
-from scripts.errors import InputError
-from scripts.transforms.slices import through_plane_axis
+from ..errors import InputError
+from .slices import through_plane_axis
 
 __all__ = [
     "CheckImaged",

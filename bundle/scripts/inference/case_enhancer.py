@@ -1,0 +1,260 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Enhancing one case, from its own units back to its own units."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import torch
+from monai.data import MetaTensor
+from monai.networks import eval_mode
+from monai.transforms import Compose
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..handlers import collect_cues
+from ..inferers import ConsistentInferer
+from ..io.base import Case, CaseImage
+from ..io.discovery import Problem, find_cases, open_case
+from ..model_spec import ModelSpec
+from ..networks import HQGNet, draw_cues, mean_and_deviation
+from ..reports.safety import MEASURES, SafetyMeasures, SafetyThresholds, measure_safety
+from ..transforms.slices import through_plane_axis
+
+__all__ = ["CaseEnhancer", "Cue", "EnhancedCase", "calibrate", "measured"]
+
+_KEY, SLICE_AXIS = "image", "slice_axis"
+
+
+class Cue(NamedTuple):
+    """How good images look, as the network takes it.
+
+    Attributes:
+        mean: (1, cue_channels).
+        std: spread, (1, cue_channels), that the samples are drawn with.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+class EnhancedCase(NamedTuple):
+    """What came of a case.
+
+    Attributes:
+        result: (C, *spatial), on the grid and in the units of the image that was read.
+        deviation: standard deviation over samples of the cue, (1, *spatial), in the same units; None without samples.
+        slice_axis: spatial axis of ``result`` along which the planes of a volume are stacked: those that a 2-D network
+            saw; None for an image without such an axis.
+    """
+
+    result: torch.Tensor
+    deviation: torch.Tensor | None
+    slice_axis: int | None
+
+
+class CaseEnhancer:
+    r"""Enhance an image that was read from a case.
+
+    The image is turned to RAS axes and scaled to [0, 1] as in training, enhanced as a whole
+    (:class:`scripts.inferers.ConsistentInferer`), and all of that is undone. What the scaling had cut off at its ends
+    is put back, :math:`\hat x = s^{-1}(E(s(y))) + (y - s^{-1}(s(y)))`, so that the brightest voxels are not levelled,
+    and so are pixels that the scanner marked as padding.
+
+    Volumes go through a 2-D network along the axis of acquisition where the file says which that is, else along the
+    axis of training.
+
+    Args:
+        network: the trained network, on its device.
+        preprocessing: invertible dictionary transforms of the key ``"image"``; the item also holds ``"slice_axis"``.
+        inferer: how the network is called.
+        slice_axis: axis of training, of volumes in RAS orientation.
+        samples: over how many draws of the cue the deviation is taken; 0: none.
+        seed: of the draws.
+        amp: mixed precision.
+
+    Raises:
+        InputError: for a number of samples that gives no deviation.
+    """
+
+    def __init__(
+        self,
+        network: HQGNet,
+        preprocessing: Compose,
+        inferer: ConsistentInferer,
+        slice_axis: int = 2,
+        samples: int = 0,
+        seed: int = 0,
+        amp: bool = False,
+    ) -> None:
+        if samples < 0 or samples == 1:
+            raise InputError(f"samples must be 0, for no uncertainty map, or at least 2, not {samples}.")
+        self.network = network
+        self.preprocessing = preprocessing
+        self.inferer = inferer
+        self.slice_axis = slice_axis
+        self.samples = samples
+        self.seed = seed
+        self.amp = amp
+        self.cue = Cue(network.prototype_mean.unsqueeze(0), network.prototype_std.unsqueeze(0))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.prototype_mean.device
+
+    def follow(self, guides: Iterable[CaseImage]) -> None:
+        """Let high-quality images of the user's choice be the guide, in place of the stored prototype.
+
+        Every slice gives a cue to a 2-D network; their mean and their spread are used.
+        """
+        cues = []
+        for guide in guides:
+            scaled, axis, _ = self._scaled(guide)
+            dims = self.inferer.spatial_dims
+            cues.append(collect_cues(self.network, [scaled[None]], self.device, spatial_dims=dims, slice_axis=axis))
+        gathered = torch.cat(cues)
+        if self.samples and len(gathered) < 2:
+            raise InputError(
+                "One image gives one cue, which has no spread to draw samples from: "
+                "give several images or a volume as the guide, or leave the samples out."
+            )
+        self.cue = Cue(gathered.mean(0, keepdim=True), gathered.std(0, correction=0, keepdim=True))
+
+    def follow_files(self, place: str | Path) -> None:
+        """Let the images in a file or a folder be the guide, see :meth:`follow`.
+
+        Raises:
+            InputError: when one of them cannot be read, or the network cannot take it.
+        """
+        if not os.path.lexists(Path(place).expanduser()):
+            raise InputError(f'There is no guide "{place}": give a good image, or a folder of them.')
+        cases, problems = find_cases(place)
+        if problems or not cases:
+            reason = problems[0].message if problems else "it holds no image"
+            raise InputError(f'The guide "{place}" cannot be used: {reason}')
+        self.follow(open_case(case) for case in tqdm(cases, desc="reading the guide", unit="image", leave=False))
+
+    @torch.no_grad()
+    def __call__(self, case: CaseImage) -> EnhancedCase:
+        """Enhance one image.
+
+        Raises:
+            InputError: when the network cannot take the image.
+        """
+        scaled, axis, sliced = self._scaled(case)
+        if not sliced and scaled.ndim == 4 and not case.evenly_spaced:
+            raise InputError(
+                "its slices are missing or unevenly spaced, which a 3-D network would not see: "
+                "complete the series, or use a 2-D network"
+            )
+        deviation = None
+        with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
+            pred = self._enhanced(scaled, self.cue.mean, axis)
+            if self.samples:
+                _, deviation = mean_and_deviation(
+                    self._enhanced(scaled, cue, axis) for cue in draw_cues(*self.cue, self.samples, self.seed).split(1)
+                )
+        if not bool(torch.isfinite(pred).all()):
+            raise InputError("the network gave values that are not finite: train it anew, or without mixed precision")
+        restored = self._restored(scaled, scaled)
+        result = self._restored(pred, scaled)
+        if deviation is not None:
+            deviation = (self._restored(pred + deviation, scaled) - result).clamp_min(0).mean(0, keepdim=True)
+        source = case.image.as_tensor()
+        result = result + (source - restored)
+        slice_axis = _places_in_ras(case.image).index(axis) if scaled.ndim == 4 else None
+        if sliced and slice_axis is not None:
+            # A slice that is all one value shows nothing; a network would draw something into it.
+            empty = _is_constant_along(source, slice_axis)
+            result = torch.where(empty, source, result)
+            deviation = None if deviation is None else deviation.masked_fill(empty[:1], 0)
+        if case.padding is not None:
+            result = torch.where(case.padding, source, result)
+            deviation = None if deviation is None else deviation.masked_fill(case.padding, 0)
+        return EnhancedCase(result, deviation, slice_axis)
+
+    def _scaled(self, case: CaseImage) -> tuple[MetaTensor, int, bool]:
+        """Return what the network sees, the axis of its slices, and whether it sees it slice by slice."""
+        image = case.image
+        if case.padding is not None:
+            real = image.as_tensor()[:, ~case.padding[0]]
+            if real.numel() == 0:
+                raise InputError("all of it is pixel padding")
+            image = MetaTensor(torch.where(case.padding, real.min(), image.as_tensor())).copy_meta_from(image)
+        axis = self.slice_axis
+        if image.ndim == 4:
+            places = _places_in_ras(image)
+            if case.slice_axis is not None:
+                axis = places[case.slice_axis]
+            shape = [image.shape[places.index(place) + 1] for place in range(3)]
+            axis = through_plane_axis(shape, axis)
+        scaled = self.preprocessing({_KEY: image.clone(), SLICE_AXIS: axis})[_KEY]
+        return scaled, axis, scaled.ndim - 1 > self.inferer.spatial_dims
+
+    def _enhanced(self, scaled: MetaTensor, cue: torch.Tensor, axis: int) -> torch.Tensor:
+        return self.inferer(scaled.as_tensor()[None], self.network, cue, axis)[0].float()
+
+    def _restored(self, values: torch.Tensor, scaled: MetaTensor) -> torch.Tensor:
+        """Undo the preprocessing."""
+        image = MetaTensor(values.as_tensor() if isinstance(values, MetaTensor) else values).copy_meta_from(scaled)
+        restored: MetaTensor = self.preprocessing.inverse({_KEY: image})[_KEY]
+        return restored.as_tensor()
+
+
+def measured(case: CaseImage, enhanced: EnhancedCase) -> SafetyMeasures:
+    """Measure what enhancement did to a case."""
+    return measure_safety(case.image, enhanced.result, case.padding, enhanced.deviation, slice_axis=enhanced.slice_axis)
+
+
+def calibrate(
+    enhancer: CaseEnhancer, cases: Sequence[Case], problems: Sequence[Problem], model_file: str | Path
+) -> SafetyThresholds:
+    """Learn where the safety measures begin to be suspicious, and store it with the model.
+
+    Args:
+        enhancer: with the trained network; without samples uncertainty gets no limits.
+        cases: images that it enhances well: the validation images, say.
+        problems: what was found beside them and is no image.
+        model_file: ``model.pt``, beside which the limits are written.
+
+    Raises:
+        InputError: when an image cannot be read, or there are too few.
+    """
+    if problems:
+        raise InputError(f"{problems[0].message}; calibration needs images that a reader may trust, all of them")
+    if len(cases) < SafetyThresholds.LEAST_CASES:
+        raise InputError(f"Calibration needs at least {SafetyThresholds.LEAST_CASES} images, not {len(cases)}.")
+    values = []
+    for case in tqdm(cases, desc="calibrating", unit="case"):
+        image = open_case(case)
+        values.append(measured(image, enhancer(image)).values)
+    thresholds = SafetyThresholds.calibrate(values)
+    description = ModelSpec.load(model_file)
+    description.thresholds = thresholds.to_dict()
+    description.save(model_file)
+    unmeasured = [measure.title for name, measure in MEASURES.items() if name not in thresholds.limits]
+    print(
+        f"limits of {len(thresholds.limits)} measures, from {len(values)} images: {description.path_beside(model_file)}"
+        + (f"; none for {', '.join(unmeasured)}" if unmeasured else ""),
+        flush=True,
+    )
+    return thresholds
+
+
+def _is_constant_along(volume: torch.Tensor, axis: int) -> torch.Tensor:
+    """Which slices along an axis are constant: bool, with 1 in place of every size but that of the axis."""
+    slices = volume.movedim(axis + 1, 0).flatten(1)
+    shape = [1] * volume.ndim
+    shape[axis + 1] = -1
+    return (slices.amax(1) == slices.amin(1)).reshape(shape)
+
+
+def _places_in_ras(image: MetaTensor) -> list[int]:
+    """Which axis each axis of a volume becomes when it is turned to RAS."""
+    return [int(place) for place in nib.orientations.io_orientation(image.affine.numpy())[:, 0]]

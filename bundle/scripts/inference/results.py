@@ -1,0 +1,140 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The folder that results are written to: nothing half-written in it, and nothing lost from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import InputError
+from ..io.base import Case
+
+__all__ = ["ResultFolder"]
+
+
+class ResultFolder:
+    """Where results go.
+
+    Results are made in a hidden folder beside their places, on the same file system, and moved there when they are
+    whole. What is in the way of a result is replaced only if an earlier run made it for the same case; anything else is
+    the user's, and stays. One run at a time writes into the folder.
+
+    Args:
+        path: the folder; made when it is opened.
+
+    Raises:
+        InputError: when the path is a file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._partial = self.path / ".partial"
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f'The output folder "{self.path}" is a file: set --output_dir to a folder.')
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder, keep other runs out of it, and remove what a run that was killed left half-written.
+
+        Raises:
+            InputError: when the folder cannot be written to, or another run does so at the moment.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f'Another run writes into "{self.path}": wait for it, or set another --output_dir.'
+            ) from None
+        except OSError as error:
+            raise InputError(f'The output folder "{self.path}" cannot be written to: {error.strerror}.') from error
+        try:
+            self.discard_partial()
+            yield
+        finally:
+            self.discard_partial()
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def partial(self, name: str) -> Path:
+        """Where to make what shall become the result of that name: an empty folder's entry, without suffix."""
+        self._partial.mkdir(exist_ok=True)
+        return self._partial / Path(name).name
+
+    def discard_partial(self) -> None:
+        """Remove what is half-written."""
+        if self._partial.exists():
+            shutil.rmtree(self._partial)
+
+    def claim(self, name: str, made: Iterable[Path], own: Collection[str] = ()) -> list[str]:
+        """Say where what was made for a case goes.
+
+        Args:
+            name: of the case.
+            made: files and folders from :meth:`partial`.
+            own: what an earlier run made for this case, relative to the folder: it may be replaced.
+
+        Returns:
+            Their places, relative to the folder.
+
+        Raises:
+            InputError: when something else is in the way.
+        """
+        outputs = [(Path(name).parent / path.name).as_posix() for path in made]
+        for output in outputs:
+            if output not in own and os.path.lexists(self.path / output):
+                raise InputError(
+                    f'"{self.path / output}" is in the way of the result, and was not made for this case: '
+                    "move it, or set another --output_dir"
+                )
+        return outputs
+
+    def settle(self, made: Iterable[Path], outputs: Collection[str], own: Collection[str] = ()) -> None:
+        """Move what was made for a case to the places that :meth:`claim` said; nothing else of its own stays."""
+        for former in set(own) - set(outputs):
+            if (self.path / former).exists():
+                os.replace(self.path / former, self.partial(f"{former}.former"))
+        for path, output in zip(made, outputs, strict=True):
+            place = self.path / output
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir():
+                # A folder cannot be replaced in one step.
+                os.replace(place, path.with_name(f"{path.name}.former"))
+            os.replace(path, place)
+
+    def sizes(self, outputs: Iterable[str]) -> dict[str, int]:
+        """Bytes of each output that is there; of all its files, for a folder."""
+        sizes = {}
+        for output in outputs:
+            place = self.path / output
+            if place.is_dir():
+                sizes[output] = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+            elif place.exists():
+                sizes[output] = place.stat().st_size
+        return sizes
+
+    def refuse_originals(self, cases: Sequence[Case]) -> None:
+        """Refuse to begin where results would lie among, above or in place of the images that they are made from.
+
+        Raises:
+            InputError: naming such an image.
+        """
+        sources = {
+            path for case in cases for file in case.files for path in (Path(os.path.abspath(file)), file.resolve())
+        }
+        above = {folder for path in sources for folder in path.parents}
+        stems = {(path.parent, path.name.split(".")[0].casefold()) for path in sources}
+        for case in cases:
+            for place in (Path(os.path.abspath(self.path / case.name)), (self.path / case.name).resolve()):
+                if place in above or place in sources or (place.parent, place.name.split(".")[0].casefold()) in stems:
+                    raise InputError(
+                        f'The result of "{case.files[0]}" would take the place of an original: '
+                        "set --output_dir to another folder."
+                    )

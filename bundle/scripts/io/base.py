@@ -1,0 +1,104 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What every image format has in common: a case to enhance, and the image that was read from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from monai.data import MetaTensor
+
+from ..transforms.loading import ImageFormat
+
+__all__ = ["Case", "CaseImage", "Provenance", "UnreadableError"]
+
+
+class Case(NamedTuple):
+    """One image to enhance, in the files that it came in.
+
+    Attributes:
+        name: unique within a run; a relative path without suffix, which places the result below the output folder.
+        format: how the files are stored.
+        files: one file, or those of a DICOM series.
+    """
+
+    name: str
+    format: ImageFormat
+    files: tuple[Path, ...]
+
+
+class Provenance(NamedTuple):
+    """What a derived image says of the way it was made.
+
+    Attributes:
+        software: name of the software.
+        version: of the software.
+        model: identifies the weights, such as the first digits of the file's SHA-256.
+        settings: what else the result depends on, in words.
+        reproducible: whether identifiers follow from the source, the model and the settings, so that the same run makes
+            the same ones; random otherwise.
+    """
+
+    software: str
+    version: str
+    model: str
+    settings: str = ""
+    reproducible: bool = False
+
+    def sentence(self, kind: str = "derived") -> str:
+        """What a file with room for one line says of itself; ``kind`` is what sort of image it is."""
+        return f"{self.software} {self.version} {kind}, model {self.model}"
+
+
+class UnreadableError(Exception):
+    """Why a file cannot be read, to follow its name in a sentence."""
+
+
+class CaseImage(ABC):
+    """An image in real-world units that can write a result in its own format, at its own place.
+
+    Attributes:
+        image: (C, *spatial), float32, in real-world units: Hounsfield units for CT, what rescale slope and intercept
+            say elsewhere. Spatial axes of volumes are (columns, rows, slices), those of photographs (columns, rows), as
+            ITK and nibabel order them; ``affine`` maps voxels to RAS millimetres.
+        padding: (1, *spatial), bool, true where the scanner recorded nothing (DICOM's pixel padding); None: nowhere.
+        slice_axis: spatial axis along which the slices of a volume were acquired; None where the file does not say, and
+            for images without one.
+        evenly_spaced: whether ``affine`` is true of every slice.
+    """
+
+    image: MetaTensor
+    padding: torch.Tensor | None = None
+    slice_axis: int | None = None
+    evenly_spaced: bool = True
+
+    @abstractmethod
+    def write(self, result: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+        """Write a result in the format, the stored type and the geometry of the source.
+
+        Args:
+            result: (C, *spatial) on the grid and in the units of ``image``; values beyond the stored type are cut to
+                its range.
+            target: where, without suffix; the folder exists, the target does not.
+            provenance: how the result was made.
+
+        Returns:
+            The file or the folder that was made: ``target`` with the suffix of the format.
+        """
+
+    @abstractmethod
+    def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+        """Write a map of standard deviations beside the result.
+
+        Args:
+            deviation: (1, *spatial), not negative, in the units of ``image``; kept to a relative precision of 1e-4 of
+                its maximum.
+            target: see :meth:`write`.
+            provenance: likewise.
+
+        Returns:
+            The file or the folder that was made.
+        """

@@ -1,0 +1,254 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM in, DICOM out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.utils import ImageMetaKey
+
+from ..errors import InputError
+from .base import CaseImage, Provenance
+from .dicom_geometry import Arrangement, arrange
+from .dicom_reading import (
+    DATA_TAGS,
+    GEOMETRY_TAGS,
+    IDENTITY_TAGS,
+    PALETTE_TAGS,
+    PIXEL_TAGS,
+    Frame,
+    PixelFormat,
+    decode_frames,
+    describe_frames,
+    naming,
+    read_dataset,
+    read_header,
+)
+from .dicom_writing import DEVIATION, ENHANCED, derive, save, set_deviation, set_pixels, uid_seed
+
+__all__ = ["DICOMCase"]
+
+
+class DICOMCase(CaseImage):
+    """A DICOM series, or a single DICOM file with one picture or many.
+
+    Single-frame files with a position in the patient, and the frames of enhanced multi-frame files, make a volume, in
+    the order of their positions; the frames of a film make one without an affine (``evenly_spaced`` is False), a file
+    without a position a photograph. Rescale slope and intercept are applied slice by slice, MONOCHROME1 is turned the
+    right way round as ITK turns it, colour of any kind (YBR, palette) becomes RGB.
+
+    What is read is written: results keep the pixels' type, bits and rescaling, so that an unchanged image has the
+    source's stored values, bit for bit; colour is written as RGB. Memory holds the image only; what a result inherits
+    is read from the source files again.
+
+    Args:
+        image: see :class:`CaseImage`.
+        padding: likewise.
+        arrangement: the pictures in the order of the slices.
+        pixel_format: how they are stored.
+    """
+
+    def __init__(
+        self, image: MetaTensor, padding: torch.Tensor | None, arrangement: Arrangement, pixel_format: PixelFormat
+    ) -> None:
+        self.image = image
+        self.padding = padding
+        self.slice_axis = 2 if arrangement.is_volume else None
+        self.evenly_spaced = arrangement.evenly_spaced
+        self._arrangement = arrangement
+        self._format = pixel_format
+
+    @classmethod
+    def read(cls, files: Sequence[Path]) -> DICOMCase:
+        """Read the files of one series.
+
+        Args:
+            files: in any order; or a single file.
+
+        Raises:
+            InputError: when a file cannot be read, or the files make no image together.
+        """
+        files = [Path(file) for file in files]
+        if not files:
+            raise InputError("a DICOM series needs at least one file")
+        frames, pixel_format = _describe(files)
+        arrangement = arrange(frames)
+        shape = (pixel_format.columns, pixel_format.rows, len(frames))
+        volume, padding = np.empty(0, np.float32), None
+        for file, places in _places(arrangement).items():
+            dataset = read_dataset(file, (*PIXEL_TAGS, *PALETTE_TAGS, *DATA_TAGS))
+            for at, stored in zip(places, decode_frames(dataset, pixel_format, len(places)), strict=True):
+                if volume.size == 0:
+                    # Only now that a frame is as large as the header says, which may say anything.
+                    volume = np.empty((pixel_format.channels, *shape), np.float32)
+                frame = arrangement.frames[at]
+                volume[..., at] = _to_units(stored, frame, pixel_format).T
+                if frame.padding is not None:
+                    padding = np.zeros((1, *shape), bool) if padding is None else padding
+                    padding[0, ..., at] = _is_padding(stored, frame.padding).T
+        if not arrangement.is_volume:
+            volume, padding = volume[..., 0], None if padding is None else padding[..., 0]
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(files[0])}
+        image = MetaTensor(torch.from_numpy(volume), affine=torch.from_numpy(arrangement.affine), meta=meta)
+        mask = torch.from_numpy(padding) if padding is not None and padding.any() else None
+        return cls(image, mask, arrangement, pixel_format)
+
+    def write(self, result: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+        """Write a result as a derived series; see :meth:`CaseImage.write`.
+
+        A single file gives ``target.dcm``, a series a folder with a file for each of its files, under the same names
+        where these differ, under numbers where not.
+
+        Raises:
+            InputError: when a source file cannot be read any more, or holds values that no DICOM file may hold.
+        """
+        values = self._by_slices(result, len(self.image))
+        origin = uid_seed(ENHANCED, provenance)
+        for file, places, output in self._outputs(target):
+            dataset = read_dataset(file)
+            frames = [self._arrangement.frames[at] for at in places]
+            with naming(file):
+                pixels = np.stack(
+                    [_to_stored(values[at], f, self._format) for at, f in zip(places, frames, strict=True)]
+                )
+                if any(frame.padding is not None for frame in frames):
+                    originals = decode_frames(dataset, self._format, len(frames))
+                    for stored, original, frame in zip(pixels, originals, frames, strict=True):
+                        _keep_padding(stored, original, frame, self._format)
+                derive(dataset, ENHANCED, provenance, origin)
+                set_pixels(dataset, pixels, self._format)
+            save(dataset, output)
+        return self._target(target)
+
+    def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+        """Write a map of standard deviations as a derived series of its own; see :meth:`CaseImage.write_deviation`.
+
+        The map is unsigned, with one slope for the whole series and a window from 0 to its maximum. It is an object of
+        the source's kind for CT, MR and PET, whose definitions leave room for that, and a secondary capture for any
+        other. Files are named as those of :meth:`write` are.
+
+        Raises:
+            InputError: see :meth:`write`.
+        """
+        values = self._by_slices(deviation, 1)
+        origin = uid_seed(DEVIATION, provenance)
+        largest = max(float(values.max()), 0.0)
+        for file, places, output in self._outputs(target):
+            dataset = read_dataset(file)
+            with naming(file):
+                derive(dataset, DEVIATION, provenance, origin)
+                set_deviation(dataset, values[list(places), ..., 0], largest)
+            save(dataset, output)
+        return self._target(target)
+
+    def _by_slices(self, values: torch.Tensor, channels: int) -> np.ndarray:
+        """Values as slices × rows × columns × channels, after a check of their shape."""
+        expected = (channels, *self.image.shape[1:])
+        if tuple(values.shape) != expected:
+            raise ValueError(f"the shape is {tuple(values.shape)} where that of the image is {expected}")
+        array = values.detach().cpu().numpy()
+        if not np.isfinite(array).all():
+            raise ValueError("a result must be finite")
+        return (array if self._arrangement.is_volume else array[..., None]).T
+
+    def _outputs(self, target: Path) -> Iterator[tuple[Path, list[int], Path]]:
+        """Source files, the slices that are in each, and the file to write."""
+        places = _places(self._arrangement)
+        folder = self._target(target)
+        if len(places) == 1:
+            yield from ((file, slices, folder) for file, slices in places.items())
+            return
+        folder.mkdir()
+        distinct = len({file.name.lower() for file in places}) == len(places)
+        for number, (file, slices) in enumerate(places.items(), start=1):
+            yield file, slices, folder / (file.name if distinct else f"{number:05d}.dcm")
+
+    def _target(self, target: Path) -> Path:
+        return target if len(_places(self._arrangement)) > 1 else target.with_name(f"{target.name}.dcm")
+
+
+def _describe(files: Sequence[Path]) -> tuple[list[Frame], PixelFormat]:
+    """Read the headers of a series and see that they belong together."""
+    frames: list[Frame] = []
+    formats: dict[PixelFormat, Path] = {}
+    series: dict[str, Path] = {}
+    instances: dict[str, Path] = {}
+    for file in files:
+        header = read_header(file, (*PIXEL_TAGS, *GEOMETRY_TAGS, *IDENTITY_TAGS))
+        pixel_format, described = describe_frames(header, file)
+        frames += described
+        formats.setdefault(pixel_format, file)
+        with naming(file):
+            series.setdefault(str(header.get("SeriesInstanceUID")), file)
+            instance = str(header.get("SOPInstanceUID") or "")
+            if not instance:
+                raise ValueError("it has no SOP instance UID, which a result would have to refer to")
+        if instance in instances:
+            raise InputError(
+                f'"{instances[instance]}" and "{file}" are the same image (SOP instance): remove one of them'
+            )
+        instances[instance] = file
+    if len(series) > 1:
+        first, second = list(series.values())[:2]
+        raise InputError(f'"{first}" and "{second}" are of different series: give one series at a time')
+    if len(formats) > 1:
+        (a, first), (b, second) = list(formats.items())[:2]
+        name, one, other = next((n, x, y) for n, x, y in zip(a._fields, a, b, strict=True) if x != y)
+        raise InputError(
+            f'"{first}" and "{second}" of one series differ in {name.replace("_", " ")} ({one} and {other}): '
+            "put them into series of their own"
+        )
+    return frames, next(iter(formats))
+
+
+def _places(arrangement: Arrangement) -> dict[Path, list[int]]:
+    """For each file, the slices that its pictures are, in the order of the file."""
+    places: dict[Path, dict[int, int]] = {}
+    for at, frame in enumerate(arrangement.frames):
+        places.setdefault(frame.file, {})[frame.number] = at
+    return {file: [slices[number] for number in sorted(slices)] for file, slices in places.items()}
+
+
+def _to_units(stored: np.ndarray, frame: Frame, pixel_format: PixelFormat) -> np.ndarray:
+    """Stored values in real-world units, the right way round."""
+    if pixel_format.colour:
+        return stored.astype(np.float32)
+    upright = stored.astype(np.float64)
+    if pixel_format.inverted:
+        upright = pixel_format.minimum + pixel_format.maximum - upright
+    values = upright * frame.slope + frame.intercept
+    # A result is rounded to whole stored values, which 32-bit floats must tell apart.
+    if np.abs(values).max() * 2.0**-24 > abs(frame.slope) / 4:
+        raise InputError(f'cannot read "{frame.file}": its values need more digits than 32-bit floating point has')
+    return values.astype(np.float32)
+
+
+def _to_stored(values: np.ndarray, frame: Frame, pixel_format: PixelFormat) -> np.ndarray:
+    """The inverse of :func:`_to_units`, for (rows, columns, channels), rounded and cut to the range of the type."""
+    if pixel_format.colour:
+        return np.clip(np.rint(values), pixel_format.minimum, pixel_format.maximum).astype(pixel_format.dtype)
+    stored = np.rint((values[..., 0].astype(np.float64) - frame.intercept) / frame.slope)
+    stored = np.clip(stored, pixel_format.minimum, pixel_format.maximum)
+    if pixel_format.inverted:
+        stored = pixel_format.minimum + pixel_format.maximum - stored
+    return stored.astype(pixel_format.dtype)
+
+
+def _is_padding(stored: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
+    return (stored >= limits[0]) & (stored <= limits[1])
+
+
+def _keep_padding(stored: np.ndarray, original: np.ndarray, frame: Frame, pixel_format: PixelFormat) -> None:
+    """Give padding back its value, and move every other value out of padding's range."""
+    if frame.padding is None:
+        return
+    smallest, largest = frame.padding
+    nearest = largest + 1 if largest < pixel_format.maximum else smallest - 1
+    stored[_is_padding(stored, frame.padding)] = nearest
+    padding = _is_padding(original, frame.padding)
+    stored[padding] = original[padding]

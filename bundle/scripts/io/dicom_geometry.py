@@ -1,0 +1,127 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From pictures with positions to a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+from .dicom_reading import Frame
+
+__all__ = ["Arrangement", "arrange"]
+
+ORIENTATION_TOLERANCE = 1e-3  # of a direction cosine: a twentieth of a degree
+SPACING_TOLERANCE = 1e-3  # of the pixel spacing
+EVEN_TOLERANCE = 0.05  # of the slice spacing
+
+
+class Arrangement(NamedTuple):
+    """The pictures of a case in the order of the volume.
+
+    Attributes:
+        frames: in the order of the slices.
+        affine: maps (column, row, slice) to RAS millimetres, 4×4; the identity where positions are unknown.
+        is_volume: whether the pictures are slices, or the times of a film; one picture without a position is neither.
+        evenly_spaced: whether ``affine`` is true of every slice.
+    """
+
+    frames: tuple[Frame, ...]
+    affine: np.ndarray
+    is_volume: bool
+    evenly_spaced: bool
+
+
+def arrange(frames: Sequence[Frame]) -> Arrangement:
+    """Sort pictures along the normal of their plane.
+
+    The slice direction of the affine runs from the first slice to the last, so that a tilted gantry gives a sheared
+    matrix. A slice on its own has its thickness for a step. Pictures of one file without positions (a film, such as
+    ultrasound) keep the file's order and have no affine.
+
+    Args:
+        frames: of one series, in any order.
+
+    Raises:
+        InputError: when the pictures are no stack of parallel slices at different places.
+    """
+    placed = [frame for frame in frames if frame.position is not None and frame.orientation is not None]
+    if not placed:
+        if len({frame.file for frame in frames}) > 1:
+            raise InputError(
+                f'the {len(frames)} images in "{frames[0].file.parent}" have no position in the patient and so make no '
+                "volume: give them one by one"
+            )
+        return Arrangement(tuple(frames), np.eye(4), len(frames) > 1, len(frames) == 1)
+    if len(placed) < len(frames):
+        lost = next(frame for frame in frames if frame not in placed)
+        raise InputError(f"{_name(lost, frames)} has no position in the patient, unlike its series: leave it out")
+    row, column, spacing = _common_plane(frames)
+    normal = np.cross(row, column)
+    positions = np.array([frame.position for frame in frames])
+    order = np.argsort(positions @ normal, kind="stable")
+    positions = positions[order]
+    step, even = _step(frames, positions, normal, min(spacing))
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([row * spacing[1], column * spacing[0], step, positions[0]])
+    affine[:2] *= -1  # LPS to RAS
+    return Arrangement(tuple(frames[i] for i in order), affine, True, even)
+
+
+def _name(frame: Frame, frames: Sequence[Frame]) -> str:
+    alone = len({other.file for other in frames}) == 1
+    return f'frame {frame.number + 1} of "{frame.file}"' if alone and len(frames) > 1 else f'"{frame.file}"'
+
+
+def _common_plane(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Directions of a row and of a column, and the spacing of rows and of columns, if all frames agree on them."""
+    orientations = np.array([frame.orientation for frame in frames])
+    row, column = orientations[0, :3], orientations[0, 3:]
+    lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
+    if np.abs(lengths - 1).max() > 0.01 or abs(row @ column) > 0.01:
+        raise InputError(
+            f"the orientation of {_name(frames[0], frames)} is not two directions at right angles: mend it"
+        )
+    apart = np.abs(orientations - orientations[0]).max(axis=1) > ORIENTATION_TOLERANCE
+    if apart.any():
+        other = frames[int(np.argmax(apart))]
+        raise InputError(
+            f"{_name(frames[0], frames)} and {_name(other, frames)} lie in different planes, as localisers do: "
+            "put the images of each plane into a series of their own"
+        )
+    for frame in frames:
+        if frame.spacing is None or min(frame.spacing) <= 0:
+            raise InputError(f"{_name(frame, frames)} lies in the patient but gives no pixel spacing: mend its header")
+    spacings = np.array([frame.spacing for frame in frames])
+    apart = np.abs(spacings - spacings[0]).max(axis=1) > SPACING_TOLERANCE * spacings[0].min()
+    if apart.any():
+        other = frames[int(np.argmax(apart))]
+        raise InputError(
+            f"{_name(frames[0], frames)} and {_name(other, frames)} differ in pixel spacing: "
+            "put them into series of their own"
+        )
+    return row, column, (float(spacings[0, 0]), float(spacings[0, 1]))
+
+
+def _step(
+    frames: Sequence[Frame], positions: np.ndarray, normal: np.ndarray, spacing: float
+) -> tuple[np.ndarray, bool]:
+    """From a slice to the next, for slices in order; and whether it is the same all the way."""
+    if len(positions) == 1:
+        thickness = frames[0].thickness
+        return normal * (thickness if thickness is not None and 0 < thickness < np.inf else 1.0), True
+    distances = np.diff(positions @ normal)
+    together = int(np.sum(distances <= SPACING_TOLERANCE * spacing))
+    if together:
+        place = f'"{frames[0].file.parent if frames[0].file != frames[-1].file else frames[0].file}"'
+        raise InputError(
+            f"{place} holds {len(positions)} images at {len(positions) - together} positions (several echoes or times, "
+            "or duplicates): split it into one series for each"
+        )
+    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    expected = positions[0] + np.arange(len(positions))[:, None] * step
+    deviation = np.linalg.norm(positions - expected, axis=1).max()
+    return step, bool(deviation <= EVEN_TOLERANCE * np.linalg.norm(step))

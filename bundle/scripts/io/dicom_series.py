@@ -1,0 +1,95 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which of many DICOM files belong together."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydicom.dataset import FileDataset
+
+from ..errors import InputError
+from .dicom_reading import IDENTITY_TAGS, naming, read_header
+
+__all__ = ["find_series", "series_name"]
+
+_TAGS = (*IDENTITY_TAGS, "StudyInstanceUID", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient")
+
+
+def find_series(files: Sequence[Path]) -> tuple[list[tuple[Path, ...]], dict[Path, str]]:
+    """Sort DICOM files into cases by their headers.
+
+    The files of a case have one series instance UID. A file is a case of its own if it has several frames or no
+    series instance UID, and so is each file of a series that has no position in the patient (radiographs,
+    photographs).
+
+    Args:
+        files: DICOM files of any number of studies, and others.
+
+    Returns:
+        The cases, each with its files in the order given; by study, series number and series. And the files that hold
+        no image, each with a clause that says why.
+    """
+    series: dict[tuple[str, int, str], list[_Member]] = defaultdict(list)
+    rejected: dict[Path, str] = {}
+    for file in files:
+        try:
+            header = read_header(file, _TAGS)
+            with naming(file):
+                series[_series_of(header)].append(_Member.of(header, file))
+        except InputError as error:
+            rejected[file] = str(error).removeprefix(f'cannot read "{file}": ')
+    cases: list[tuple[Path, ...]] = []
+    for key in sorted(series):
+        slices = [member for member in series[key] if member.is_slice]
+        together = any(member.has_position for member in slices)
+        if together:
+            cases.append(tuple(member.file for member in slices))
+        cases += [(member.file,) for member in series[key] if not (together and member.is_slice)]
+    return cases, rejected
+
+
+def series_name(files: Sequence[Path]) -> str:
+    """Name a case by the number and the description of its series, such as ``12-T1post``, for a file system.
+
+    Cases of one series have the same name. Letters of any language stay; whatever else a file name may not hold
+    becomes a hyphen.
+
+    Args:
+        files: those of a case.
+
+    Raises:
+        InputError: when the first file is not an image.
+    """
+    header = read_header(Path(files[0]), IDENTITY_TAGS)
+    with naming(Path(files[0])):
+        parts = [str(header.get(tag) or "") for tag in ("SeriesNumber", "SeriesDescription")]
+        parts = parts if parts[1] else [parts[0], str(header.get("Modality") or "")]
+    name = "-".join(cleaned for part in parts if (cleaned := re.sub(r"[^\w.+]+", "-", part).strip("-._")))
+    return name[:64].rstrip("-.") or "series"
+
+
+class _Member(NamedTuple):
+    """A file of a series."""
+
+    file: Path
+    is_slice: bool
+    has_position: bool
+
+    @classmethod
+    def of(cls, header: FileDataset, file: Path) -> _Member:
+        frames = int(header.get("NumberOfFrames") or 1)
+        place = (header.get("ImagePositionPatient"), header.get("ImageOrientationPatient"))
+        return cls(file, frames == 1 and bool(header.get("SeriesInstanceUID")), all(place))
+
+
+def _series_of(header: FileDataset) -> tuple[str, int, str]:
+    return (
+        str(header.get("StudyInstanceUID") or ""),
+        int(header.get("SeriesNumber") or 0),
+        str(header.get("SeriesInstanceUID") or ""),
+    )

@@ -1,0 +1,385 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Photographs: PNG, TIFF, JPEG, BMP and GIF."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import itk
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.utils import ImageMetaKey
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from ..errors import InputError
+from .base import CaseImage, Provenance, UnreadableError
+from .storage import real_values, stored_values
+
+__all__ = ["RasterCase"]
+
+SUFFIXES = {
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+}
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_METADATA = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt")
+PNG_UP = 2
+LONGEST_SEGMENT = 65533
+"""Bytes of metadata that JPEG can hold together."""
+
+LOSSLESS = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate")
+"""TIFF compressions that are kept; any other becomes deflate."""
+
+TIFF_METADATA = (270, 271, 272, 282, 283, 296, 306, 315, 700, 33432)
+"""Description, maker and model, resolution, date, artist, XMP, copyright."""
+
+BITS_PER_SAMPLE, SAMPLE_FORMAT, SOFTWARE, ICC_PROFILE = 258, 339, 305, 34675
+COLOUR_SPACES = {1: b"GRAY", 3: b"RGB "}
+
+MANY_PIXELS = 2**24
+LARGEST_COMPRESSION = 10_000
+"""Pixels in a byte of a file that has many: ten times what the best of compressions makes of a white page."""
+
+
+class _Content(NamedTuple):
+    """What a file stores, and how.
+
+    Attributes:
+        format: Pillow's name of it.
+        suffix: of the files to write.
+        stored: (C, columns, rows).
+        alpha: (columns, rows), of the type of ``stored``; None for an opaque image.
+        is_binary: whether it stores single bits, 0 and 255 in ``stored``.
+        options: how Pillow is to save it, metadata included.
+        chunks: metadata of a PNG file.
+    """
+
+    format: str
+    suffix: str
+    stored: np.ndarray
+    alpha: np.ndarray | None
+    is_binary: bool
+    options: dict[str, Any]
+    chunks: tuple[tuple[bytes, bytes], ...]
+
+
+class RasterCase(CaseImage):
+    """A photograph in a PNG, TIFF, JPEG, BMP or GIF file, of one page; what it is the content tells, not the name.
+
+    The image is (C, columns, rows) of 1 or 3 channels, in the numbers that the file stores (0 and 255 where it stores
+    single bits); its affine is the identity. A palette becomes colour, or grey where it holds nothing else. 16-bit
+    colour, which Pillow cuts to 8 bits, is read by ITK.
+
+    What is written has the format, the bits and the alpha of the source, its resolution, colour profile, EXIF data
+    without thumbnail, texts, comments and dates; the software is named where the format has a place for it. EXIF's
+    orientation stays, and with it the pixels as stored; TIFF is turned upright, as Pillow reads it, and says so. TIFF
+    stays uncompressed, or is compressed without loss; JPEG has quality 95 and full colour resolution. Images whose
+    palette has colours are written as RGB, and those of GIF, which has nothing else, as PNG.
+
+    Use :meth:`read`.
+    """
+
+    def __init__(self, image: MetaTensor, content: _Content) -> None:
+        self.image = image
+        self._content = content
+
+    @classmethod
+    def read(cls, file: Path) -> RasterCase:
+        """Read a file.
+
+        Args:
+            file: the file.
+
+        Raises:
+            InputError: naming the file and the reason: no image, damaged, several pages, colours for printing, more
+                pixels than Pillow's limit of 179 millions.
+        """
+        try:
+            with warnings.catch_warnings():
+                # Pillow warns of large images, metadata out of order and the like; what is too large it refuses.
+                warnings.simplefilter("ignore")
+                content = _read(file)
+        # The readers raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, KeyError ...
+        except Exception as error:
+            raise InputError(f'cannot read "{file}": {_why(error)}') from error
+        values = torch.from_numpy(real_values(content.stored))
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(file)}
+        return cls(MetaTensor(values, affine=torch.eye(4, dtype=torch.float64), meta=meta), content)
+
+    def write(self, result: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+        """Write a result as ``target`` with the suffix of the source; see :meth:`CaseImage.write`."""
+        content = self._content
+        stored = stored_values(result.detach().cpu().numpy(), content.stored)
+        if content.alpha is not None:
+            stored = np.concatenate([stored, content.alpha[None]])
+        file = target.with_name(target.name + content.suffix)
+        return _write(_encode(stored.transpose(2, 1, 0), content, provenance.sentence()), file)
+
+    def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+        """Write a map of standard deviations as ``target.tif``, float32; see :meth:`CaseImage.write_deviation`."""
+        values = deviation.detach().cpu().numpy().astype(np.float32)
+        software = provenance.sentence("standard deviation")
+        options = {"compression": "tiff_adobe_deflate", "tiffinfo": _directory({SOFTWARE: software})}
+        content = _saved(_picture(values.transpose(2, 1, 0)), "TIFF", **options)
+        return _write(content, target.with_name(f"{target.name}.tif"))
+
+
+def _read(file: Path) -> _Content:
+    if not file.stat().st_size:
+        raise UnreadableError("it is empty")
+    # Given a path, Pillow maps the file to memory and then scrambles uncompressed TIFF that is to be turned upright.
+    with file.open("rb") as raw, Image.open(raw, formats=tuple(SUFFIXES)) as image:
+        pages = getattr(image, "n_frames", 1)
+        if pages > 1:
+            raise UnreadableError(f"it holds {pages} pages: save each page as a file, or the stack as NIfTI")
+        if image.mode not in MODES:
+            raise UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")
+        pixels = image.width * image.height
+        if pixels > max(MANY_PIXELS, LARGEST_COMPRESSION * file.stat().st_size):
+            raise UnreadableError(f"it is damaged: it claims {image.width}×{image.height} pixels, which it cannot hold")
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and sum(map(_area, image.tile)) < pixels:
+            raise UnreadableError("it is damaged: parts of it are missing")
+        is_deep_colour = _is_deep_colour(image, file)
+        image.load()
+        samples = _deep_samples(image, file) if is_deep_colour else _samples(image)
+        channels = 1 if samples.shape[-1] < 3 else 3
+        # As (C, columns, rows), in memory too.
+        planes = np.ascontiguousarray(samples.transpose(2, 1, 0))
+        stored, alpha = planes[:channels], planes[channels] if len(planes) > channels else None
+        format_ = {"MPO": "JPEG"}.get(str(image.format), str(image.format))
+        if format_ == "GIF" and channels == 3:
+            format_ = "PNG"
+        suffix = file.suffix if file.suffix.lower() in SUFFIXES[format_] else SUFFIXES[format_][0]
+        chunks = _png_metadata(file) if image.format == "PNG" else ()
+        return _Content(format_, suffix, stored, alpha, image.mode == "1", _options(image, channels), chunks)
+
+
+def _area(tile: tuple[Any, ...]) -> int:
+    """Pixels in a part of a TIFF file, as Pillow is about to read it."""
+    left, top, right, bottom = tile[1]
+    return int((right - left) * (bottom - top))
+
+
+def _is_deep_colour(image: Image.Image, file: Path) -> bool:
+    """Whether a file has more bits in a colour, or in grey beside alpha, than Pillow hands out."""
+    if image.format == "PNG":
+        with file.open("rb") as raw:
+            depth, colour_type = raw.read(26)[24:]
+        return depth == 16 and colour_type in (2, 4, 6)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode not in ("F", "I"):
+        bits = image.tag_v2.get(BITS_PER_SAMPLE, (1,))
+        return len(bits) > 1 and max(bits) > 8
+    return False
+
+
+def _deep_samples(image: Image.Image, file: Path) -> np.ndarray:
+    """Samples (rows, columns, channels) of 16 bits, from ITK, which must agree with Pillow's 8."""
+    if image.format == "PNG":
+        with file.open("rb") as raw:
+            channels = {2: 3, 4: 2, 6: 4}[raw.read(26)[25]]
+        expected = image.convert({2: "LA", 3: "RGB", 4: "RGBA"}[channels])
+    else:
+        expected, channels = image, len(image.getbands())
+    reader = {"PNG": itk.PNGImageIO, "TIFF": itk.TIFFImageIO}[str(image.format)]
+    deep = itk.array_from_image(itk.imread(str(file), itk.Vector[itk.F, channels], imageio=reader.New()))
+    deep = deep.reshape(*deep.shape[:2], channels)
+    samples: np.ndarray = deep.astype(np.uint16)
+    eight_bits = np.asarray(expected).reshape(*expected.size[::-1], -1)
+    if samples.shape != eight_bits.shape or not np.array_equal(samples >> 8, eight_bits):
+        raise UnreadableError("its 16-bit colours are laid out in a way that is not supported: save it as 16-bit PNG")
+    return samples
+
+
+def _samples(image: Image.Image) -> np.ndarray:
+    """Samples (rows, columns, channels) with alpha last, in the type that the file stores."""
+    if image.mode == "I;16" and "transparency" in image.info:
+        del image.info["transparency"]
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        colours = np.asarray(image)
+        grey = np.all(colours[..., :1] == colours[..., 1:3], axis=-1).all()
+        return colours[..., [0, *range(3, colours.shape[-1])]] if grey else colours
+    if image.mode in ("L", "RGB") and image.has_transparency_data:
+        image = image.convert("LA" if image.mode == "L" else "RGBA")
+    samples = np.asarray(image)
+    if image.mode == "1":
+        samples = samples.astype(np.uint8) * np.uint8(255)
+    elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in ("L", "I"):
+        samples = samples.astype(_whole_type(image))
+    elif image.mode.startswith("I"):
+        samples = samples.astype(np.uint16)
+    return samples.reshape(*image.size[::-1], -1)
+
+
+def _whole_type(image: TiffImagePlugin.TiffImageFile) -> np.dtype:
+    """Type of the whole numbers in a TIFF file; Pillow makes 8 bits without or 32 with a sign of them."""
+    signed = image.tag_v2.get(SAMPLE_FORMAT, (1,))[0] == 2
+    bits = image.tag_v2.get(BITS_PER_SAMPLE, (8,))[0]
+    return np.dtype(f"{'i' if signed else 'u'}{max(1, bits // 8)}")
+
+
+def _options(image: Image.Image, channels: int) -> dict[str, Any]:
+    """How Pillow is to save a result like an image, metadata included, save for PNG's chunks."""
+    options = {"dpi": image.info["dpi"]} if image.format != "TIFF" and "dpi" in image.info else {}
+    if image.format in ("JPEG", "MPO"):
+        options |= {"quality": 95, "subsampling": 0}
+        options |= {key: image.info[key] for key in ("comment", "xmp") if key in image.info}
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        compression = image.info.get("compression")
+        options["compression"] = compression if compression in LOSSLESS else "tiff_adobe_deflate"
+        options["tiffinfo"] = {tag: image.tag_v2[tag] for tag in TIFF_METADATA if tag in image.tag_v2}
+    else:
+        options["exif"] = _exif(image)
+    profile = image.info.get("icc_profile")
+    if profile and profile[16:20] == COLOUR_SPACES[channels]:
+        options["icc_profile"] = profile
+    return options
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """EXIF data without the second directory, which is the thumbnail's; none where they are damaged."""
+    try:
+        exif = image.getexif()
+        exif.tobytes()
+    except Exception:  # damaged metadata, which may raise anything, must not keep the image from being read
+        return Image.Exif()
+    return exif
+
+
+def _png_metadata(file: Path) -> tuple[tuple[bytes, bytes], ...]:
+    """Kinds and contents of the chunks that say how to show an image, or what it is."""
+    chunks = []
+    with file.open("rb") as raw:
+        raw.seek(len(PNG_SIGNATURE))
+        while len(start := raw.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            if kind in PNG_METADATA:
+                chunks.append((kind, raw.read(length)))
+                length = 0
+            raw.seek(length + 4, io.SEEK_CUR)
+    return tuple(chunks)
+
+
+def _encode(samples: np.ndarray, content: _Content, software: str) -> bytes:
+    """Encode samples (rows, columns, channels) as the source was."""
+    options = dict(content.options)
+    exif = options.pop("exif", Image.Exif())
+    if content.format == "PNG":
+        return _png(samples, content, exif, software)
+    if content.format == "TIFF":
+        profile = options.pop("icc_profile", None)
+        tags = {**options.pop("tiffinfo"), SOFTWARE: software, **({ICC_PROFILE: profile} if profile else {})}
+        if not _is_known_to_pillow(samples):
+            return _tiff(samples, tags)
+        options["tiffinfo"] = _directory(tags)
+    elif content.format == "JPEG":
+        exif[SOFTWARE] = software
+        options["exif"] = exif.tobytes()
+        if len(options["exif"]) > LONGEST_SEGMENT:
+            del options["exif"]
+    elif content.format == "GIF":
+        options = {"comment": software}
+    return _saved(_picture(samples, content.is_binary), content.format, **options)
+
+
+def _is_known_to_pillow(samples: np.ndarray) -> bool:
+    return samples.dtype == np.uint8 or (samples.shape[-1] == 1 and samples.dtype in (np.uint16, np.int32, np.float32))
+
+
+def _picture(samples: np.ndarray, is_binary: bool = False) -> Image.Image:
+    picture = Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[-1] == 1 else samples))
+    return picture.convert("1", dither=Image.Dither.NONE) if is_binary else picture
+
+
+def _saved(picture: Image.Image, format_: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format_, **options)
+    return file.getvalue()
+
+
+def _png(samples: np.ndarray, content: _Content, exif: Image.Exif, software: str) -> bytes:
+    if _is_known_to_pillow(samples):
+        picture = _saved(_picture(samples, content.is_binary), "PNG", compress_level=4)
+    else:
+        picture = _deep_png(samples)
+    keep_profile = "icc_profile" in content.options
+    chunks = [(kind, data) for kind, data in content.chunks if kind != b"iCCP" or keep_profile]
+    chunks += [(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))] if len(exif) else []
+    chunks += [(b"tEXt", b"Software\0" + software.encode("latin-1", "replace"))]
+    after_header = len(PNG_SIGNATURE) + len(_chunk(b"IHDR", bytes(13)))
+    return picture[:after_header] + b"".join(_chunk(*chunk) for chunk in chunks) + picture[after_header:]
+
+
+def _deep_png(samples: np.ndarray) -> bytes:
+    """16-bit PNG of 2 to 4 channels, every row stored as the difference to the one above."""
+    rows = samples.astype(">u2").reshape(len(samples), -1).view(np.uint8)
+    filtered = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
+    lines = np.concatenate([np.full((len(rows), 1), PNG_UP, np.uint8), filtered], axis=1)
+    colour_type = {2: 4, 3: 2, 4: 6}[samples.shape[-1]]
+    header = struct.pack(">IIBBBBB", samples.shape[1], len(samples), 16, colour_type, 0, 0, 0)
+    data = zlib.compress(lines.tobytes(), 4)
+    return PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _tiff(samples: np.ndarray, tags: dict[int, Any]) -> bytes:
+    """TIFF of types that Pillow does not write: 16-bit colour, and whole numbers with a sign or of 32 bits without."""
+    rows, columns, channels = samples.shape
+    data = zlib.compress(samples.astype(samples.dtype.newbyteorder("<")).tobytes(), 4)
+    structure = {
+        256: columns,
+        257: rows,
+        BITS_PER_SAMPLE: (8 * samples.dtype.itemsize,) * channels,
+        259: 8,  # deflate
+        262: 2 if channels > 2 else 1,  # colour, or grey whose zero is black
+        273: 0,  # the values follow the directory
+        277: channels,
+        278: rows,
+        279: len(data),
+        SAMPLE_FORMAT: ({"u": 1, "i": 2}[samples.dtype.kind],) * channels,
+    }
+    if channels in (2, 4):
+        structure[338] = 2  # an alpha that the colours are not multiplied with
+    return b"II*\0" + struct.pack("<I", 8) + _directory({**tags, **structure}).tobytes(8) + data
+
+
+def _directory(tags: dict[int, Any]) -> TiffImagePlugin.ImageFileDirectory_v2:
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    for tag, value in tags.items():
+        directory[tag] = value
+    return directory
+
+
+def _write(content: bytes, file: Path) -> Path:
+    with file.open("xb") as raw:
+        raw.write(content)
+    return file
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return "it has more pixels than Pillow's limit of 179 millions: cut it into parts"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no PNG, TIFF, JPEG, BMP or GIF image, or its header is damaged"
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    if isinstance(error, UnreadableError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"it is damaged ({(str(error).strip().splitlines() or [type(error).__name__])[0][:200]})"

@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What stands beside a trained network's weights, so that it is used the way it was trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .files import atomic_write
+
+__all__ = ["ModelSpec", "content_digest"]
+
+VERSION = 1
+_REQUIRED = ("network", "percentiles", "window", "slice_axis")
+_OPTIONAL = ("thresholds", "downstream")
+
+
+class ModelSpec:
+    """The settings that a trained network needs to be used, in ``model.json`` beside ``model.pt``.
+
+    Training writes it; inference reads it. So nobody has to repeat on one command line what was set on another, and
+    images are scaled as they were in training.
+
+    Args:
+        network: arguments of :class:`scripts.networks.HQGNet`.
+        percentiles: of each image, which become 0 and 1.
+        window: fixed intensities instead, or None.
+        slice_axis: spatial axis of volumes in RAS orientation along which a 2-D network was trained.
+        thresholds: limits of the safety measures, see :class:`scripts.reports.SafetyThresholds`; None where the model
+            was not calibrated.
+        downstream: of the downstream network beside it: ``network``, its class and arguments
+            (:func:`scripts.networks.describe_definition`, which may be None), ``task``, ``num_classes`` and
+            ``multi_label``. None where there is none.
+    """
+
+    def __init__(
+        self,
+        network: Mapping[str, Any],
+        percentiles: tuple[float, float],
+        window: tuple[float, float] | None = None,
+        slice_axis: int = 2,
+        thresholds: Mapping[str, Any] | None = None,
+        downstream: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.network = dict(network)
+        self.percentiles = (float(percentiles[0]), float(percentiles[1]))
+        self.window = None if window is None else (float(window[0]), float(window[1]))
+        self.slice_axis = int(slice_axis)
+        self.thresholds = None if thresholds is None else dict(thresholds)
+        self.downstream = None if downstream is None else dict(downstream)
+
+    @staticmethod
+    def path_beside(model_file: str | Path) -> Path:
+        """Where the description of the weights in ``model_file`` stands."""
+        return Path(model_file).with_suffix(".json")
+
+    @classmethod
+    def load(cls, model_file: str | Path) -> ModelSpec:
+        """Read the description of the weights in ``model_file``.
+
+        Raises:
+            InputError: when weights or description are missing, or the description is none.
+        """
+        path = cls.path_beside(model_file)
+        if not Path(model_file).is_file():
+            raise InputError(
+                f'There is no trained network "{model_file}": train one, or give its folder as --model_dir.'
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(
+                f'"{path}" is missing, which says how the network beside it was trained: copy it along with model.pt.'
+            ) from None
+        except (OSError, ValueError) as error:
+            raise InputError(f'"{path}" cannot be read ({error}): copy it anew along with model.pt.') from error
+        if not isinstance(content, dict) or content.get("version") != VERSION:
+            raise InputError(f'"{path}" is no model description of version {VERSION}: train with this version.')
+        missing = [key for key in _REQUIRED if key not in content]
+        if missing:
+            raise InputError(f'"{path}" lacks "{missing[0]}": copy it anew along with model.pt.')
+        try:
+            return cls(
+                **{key: content[key] for key in _REQUIRED},
+                thresholds=content.get("thresholds"),
+                downstream=content.get("downstream"),
+            )
+        except (TypeError, ValueError, IndexError) as error:
+            raise InputError(f'"{path}" is malformed ({error}): copy it anew along with model.pt.') from error
+
+    def save(self, model_file: str | Path) -> None:
+        """Write the description beside ``model_file``, all of it or nothing."""
+        path = self.path_beside(model_file)
+        content = {"version": VERSION, **{key: getattr(self, key) for key in (*_REQUIRED, *_OPTIONAL)}}
+        with atomic_write(path) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def content_digest(path: str | Path) -> str:
+    """First twelve hexadecimal digits of the SHA-256 of a file, or of all files below a folder with their names.
+
+    Raises:
+        InputError: when there is no such file or folder, or it cannot be read.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    try:
+        for file in sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]:
+            if path.is_dir():
+                digest.update(os.fsencode(file.relative_to(path)) + b"\0")
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+    except OSError as error:
+        raise InputError(f'cannot read "{error.filename}": {error.strerror}') from error
+    return digest.hexdigest()[:12]

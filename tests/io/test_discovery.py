@@ -1,0 +1,392 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from scripts.errors import InputError
+from scripts.io import Case
+from scripts.io.dicom import DICOMCase
+from scripts.io.discovery import content_format, find_cases, open_case
+from scripts.io.nifti import NiftiCase
+from scripts.io.raster import RasterCase
+
+
+def nifti(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 3), np.int16), np.eye(4)), file)
+    return file
+
+
+def png(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (4, 4)).save(file, "PNG")
+    return file
+
+
+def dicom(file: Path, series: str = "1.2.3", position: float = 0, description: str = "T1") -> Path:
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2", series
+    dataset.Modality, dataset.SeriesDescription, dataset.SeriesNumber = "MR", description, int(series[-1])
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 4, 4, 1
+    dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelSpacing, dataset.ImageOrientationPatient = [1, 1], [1, 0, 0, 0, 1, 0]
+    dataset.ImagePositionPatient = [0, 0, position]
+    dataset.PixelData = bytes(32)
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(file, enforce_file_format=True)
+    return file
+
+
+def series(folder: Path, uid: str = "1.2.3", description: str = "T1") -> None:
+    for i in range(3):
+        dicom(folder / f"{uid}-{i}", uid, i, description)
+
+
+def names(*args: Any, **kwargs: Any) -> list[str]:
+    """Names of the cases, where there is no problem."""
+    cases, problems = find_cases(*args, **kwargs)
+    assert problems == []
+    return [case.name for case in cases]
+
+
+def problems(*args: Any) -> dict[str, str]:
+    """Messages of the problems, by the names of their sources, where there is no case."""
+    cases, found = find_cases(*args)
+    assert cases == []
+    return {problem.source.name: problem.message for problem in found}
+
+
+# ---------------------------------------------------------------------------------------------------------- names
+
+
+def test_a_file_is_called_by_its_name(tmp_path: Path) -> None:
+    file = nifti(tmp_path / "scan.1.nii.gz")
+    assert find_cases(file) == ([Case("scan.1", "nifti", (file,))], [])
+
+
+def test_a_tree_is_called_by_its_paths_in_natural_order(tmp_path: Path) -> None:
+    for name in ("p10/scan.nii.gz", "p2/scan.png", "p2/deep/er/x.nii", "a.nii"):
+        (png if name.endswith("png") else nifti)(tmp_path / name)
+    assert names(tmp_path) == ["a", "p2/deep/er/x", "p2/scan", "p10/scan"]
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    nifti(tmp_path / "a.nii")
+    assert names(str(tmp_path)) == ["a"]
+
+
+def test_a_series_alone_in_its_folder_is_called_by_the_folder(tmp_path: Path) -> None:
+    series(tmp_path / "study" / "t1")
+    series(tmp_path / "study" / "t2", "1.2.4")
+    cases, _ = find_cases(tmp_path)
+    assert [(case.name, case.format, len(case.files)) for case in cases] == [
+        ("study/t1", "dicom", 3),
+        ("study/t2", "dicom", 3),
+    ]
+
+
+def test_a_series_folder_may_be_the_input(tmp_path: Path) -> None:
+    series(tmp_path / "t1")
+    assert names(tmp_path / "t1") == ["t1"]
+
+
+def test_two_series_of_one_folder_are_called_by_their_own_names_inside(tmp_path: Path) -> None:
+    series(tmp_path / "study", "1.2.3", "T1")
+    series(tmp_path / "study", "1.2.4", "T2")
+    assert names(tmp_path) == ["study/3-T1", "study/4-T2"]
+
+
+def test_a_series_beside_another_image_is_named_inside_the_folder(tmp_path: Path) -> None:
+    series(tmp_path / "study")
+    nifti(tmp_path / "study" / "deep" / "a.nii")
+    assert names(tmp_path) == ["study/3-T1", "study/deep/a"]
+
+
+def test_a_single_dicom_file_is_called_by_its_name(tmp_path: Path) -> None:
+    dicom(tmp_path / "x" / "chest.dcm")
+    assert names(tmp_path) == ["x/chest"]
+
+
+def test_what_would_have_the_same_name_is_numbered(tmp_path: Path) -> None:
+    for name in ("a.nii", "a.png", "A.nii.gz", "a_2.png"):
+        (png if name.endswith("png") else nifti)(tmp_path / name)
+    cases, _ = find_cases(tmp_path)
+    assert {case.files[0].name: case.name for case in cases} == {
+        "A.nii.gz": "A",
+        "a.nii": "a_3",
+        "a.png": "a_4",
+        "a_2.png": "a_2",
+    }
+
+
+def test_names_do_not_depend_on_the_order_of_a_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.nii", "a.nii.gz", "b/a.nii", "b/c.nii", "b_c.nii"):
+        nifti(tmp_path / name)
+    series(tmp_path / "s")
+    expected = find_cases(tmp_path)
+    listed = Path.iterdir
+
+    def shuffled(folder: Path) -> list[Path]:
+        entries = list(listed(folder))
+        random.Random(1).shuffle(entries)
+        return entries
+
+    monkeypatch.setattr(Path, "iterdir", shuffled)
+    assert find_cases(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ('a:b*c?"<>|', "a_b_c_____"),
+        ("tab\there", "tab_here"),
+        ("Müller 北京", "Müller 北京"),
+        ("con", "_con"),
+        ("x. ", "x"),
+    ],
+)
+def test_letters_that_a_file_system_may_not_take_are_replaced(name: str, expected: str, tmp_path: Path) -> None:
+    nifti(tmp_path / f"{name}.nii")
+    assert names(tmp_path) == [expected]
+
+
+def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
+    source = nifti(tmp_path / "a.nii")
+    os.rename(source, os.fsencode(tmp_path) + b"/\xff.nii")
+    assert names(tmp_path) == ["_"]
+
+
+def test_long_names_are_cut_and_told_apart(tmp_path: Path) -> None:
+    for end in "ab":
+        nifti(tmp_path / f"{'ö' * 120}{end}.nii")
+    assert names(tmp_path) == ["ö" * 90, "ö" * 90 + "_2"]
+
+
+def test_each_of_several_inputs_gives_its_name(tmp_path: Path) -> None:
+    nifti(tmp_path / "x" / "a.nii")
+    series(tmp_path / "y")
+    nifti(tmp_path / "b.nii")
+    assert names([tmp_path / "x", tmp_path / "y", tmp_path / "b.nii"]) == ["b", "x/a", "y"]
+
+
+def test_an_image_that_is_reached_twice_counts_once(tmp_path: Path) -> None:
+    nifti(tmp_path / "x" / "a.nii")
+    assert len(names([tmp_path, tmp_path / "x", tmp_path / "x" / "a.nii"])) == 1
+
+
+# --------------------------------------------------------------------------------------------------- what is found
+
+
+@pytest.mark.parametrize("name", ["scan.png", "scan.nii.gz", "scan", "scan.dat", "1.2.840"])
+@pytest.mark.parametrize(("write", "expected"), [(png, "raster"), (nifti, "nifti"), (dicom, "dicom")])
+def test_the_content_tells_the_format_whatever_the_name(write: Any, expected: str, name: str, tmp_path: Path) -> None:
+    source = write(tmp_path / ("source.nii" if write is nifti else "source"))
+    source.rename(tmp_path / name)
+    assert content_format(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF", "JPEG", "BMP", "GIF"])
+def test_every_raster_format_is_known(format_: str, tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a", format_)
+    assert content_format(tmp_path / "a") == "raster"
+
+
+def test_dicom_without_preamble_is_believed_by_its_suffix(tmp_path: Path) -> None:
+    content = dicom(tmp_path / "a").read_bytes()[132:]
+    (tmp_path / "b.dcm").write_bytes(content)
+    (tmp_path / "b").write_bytes(content)
+    assert content_format(tmp_path / "b.dcm") == "dicom"
+    assert content_format(tmp_path / "b") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".hidden.nii", ".git/a.nii", "__MACOSX/a.nii", "Thumbs.db", "desktop.ini", "DICOMDIR", "notes.txt", "table.CSV"]
+    + ["datalist.json", "README.md", "a.xml", "report.pdf", "report.html"],
+)
+def test_what_lies_beside_images_is_passed_over(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"anything")
+    assert find_cases(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize("output", ["output", "deep/output"])
+def test_the_output_folder_is_passed_over(output: str, tmp_path: Path) -> None:
+    nifti(tmp_path / output / "done.nii")
+    nifti(tmp_path / "a.nii")
+    assert names(tmp_path, output_dir=tmp_path / output) == ["a"]
+
+
+def test_an_output_folder_around_the_input_hides_nothing(tmp_path: Path) -> None:
+    nifti(tmp_path / "input" / "a.nii")
+    assert names(tmp_path / "input", output_dir=tmp_path) == ["a"]
+
+
+def test_links_are_followed_and_a_folder_that_is_reached_twice_counts_once(tmp_path: Path) -> None:
+    nifti(tmp_path / "elsewhere" / "a.nii")
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "input" / "second").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "input")
+    assert names(tmp_path / "input") == ["link/a"]
+
+
+def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
+    assert find_cases(tmp_path) == ([], [])
+
+
+# -------------------------------------------------------------------------------------------------------- problems
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.nii", b"", "it is empty"),
+        ("a.bin", b"anything", "it is neither NIfTI, DICOM, PNG, TIFF, JPEG, BMP nor GIF: convert it, or leave it out"),
+        ("a.dcm", b"anything", "it is neither NIfTI"),
+        ("a.nii.gz", gzip.compress(b"anything"), "it is neither NIfTI"),
+        ("a.nii.gz", b"\x1f\x8banything", "it is neither NIfTI"),
+        ("a.hdr", bytes(348), "images in two files are not supported: convert it to .nii.gz"),
+        ("a.bmp", b"BMI of patients", "it is neither NIfTI"),
+    ],
+)
+def test_what_is_no_image_is_named_with_its_reason(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert problems(tmp_path)[name].startswith(f'cannot read "{tmp_path / name}": ')
+    assert reason in problems(tmp_path)[name]
+
+
+def test_a_file_that_is_no_image_is_a_problem_even_where_a_folder_would_hide_it(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("anything")
+    assert "it is neither NIfTI" in problems(tmp_path / "notes.txt")["notes.txt"]
+
+
+def test_dicom_that_is_no_image_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + b"anything")
+    assert 'a.dcm": ' in problems(tmp_path)["a.dcm"]
+
+
+def test_links_to_nothing_and_to_themselves_are_problems(tmp_path: Path) -> None:
+    (tmp_path / "nothing").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    assert "a link to nothing" in problems(tmp_path)["nothing"]
+    assert "symbolic links" in problems(tmp_path)["self"]
+
+
+def test_a_pipe_is_a_problem_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "neither a file nor a folder" in problems(tmp_path)["pipe"]
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, method: str, refused: Path) -> None:
+    """Take away a permission, of which root has all."""
+    original = getattr(Path, method)
+
+    def checked(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path == refused:
+            raise PermissionError(13, "Permission denied")
+        return original(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, method, checked)
+
+
+def test_a_file_without_permission_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch, "open", png(tmp_path / "a.png"))
+    assert problems(tmp_path)["a.png"].endswith("Permission denied")
+
+
+def test_a_folder_without_permission_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").mkdir()
+    refuse(monkeypatch, "iterdir", tmp_path / "secret")
+    assert "cannot be listed (Permission denied)" in problems(tmp_path)["secret"]
+
+
+@pytest.mark.parametrize("input_", ["nowhere", "", []])
+def test_an_input_that_does_not_exist_is_refused_with_its_mend(input_: Any) -> None:
+    with pytest.raises(InputError, match="there is no .*: set --input_dir to"):
+        find_cases(input_)
+
+
+# -------------------------------------------------------------------------------------------------------- datalist
+
+
+@pytest.mark.parametrize("wrap", [lambda entries: entries, lambda entries: {"testing": entries, "validation": [7]}])
+@pytest.mark.parametrize("entry", [lambda path: path, lambda path: {"image": path, "patient": "x"}])
+def test_a_datalist_names_the_cases_by_their_paths(wrap: Any, entry: Any, tmp_path: Path) -> None:
+    nifti(tmp_path / "p" / "a.nii")
+    nifti(tmp_path / "p" / "not_listed.nii")
+    series(tmp_path / "q")
+    (tmp_path / "list.json").write_text(json.dumps(wrap([entry("q"), entry("p/a.nii")])))
+    assert names([], tmp_path / "list.json") == ["p/a", "q"]
+
+
+def test_paths_count_from_the_input_folder_or_else_from_the_datalist(tmp_path: Path) -> None:
+    nifti(tmp_path / "data" / "a.nii")
+    nifti(tmp_path / "lists" / "b.nii")
+    elsewhere = nifti(tmp_path / "c" / "d.nii")
+    (tmp_path / "lists" / "list.json").write_text(json.dumps(["a.nii", "b.nii", str(elsewhere)]))
+    assert names(tmp_path / "data", tmp_path / "lists" / "list.json") == ["a", "b", "d"]
+
+
+def test_what_a_datalist_lacks_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text('["a.nii"]')
+    assert "a link to nothing, or was removed" in find_cases([], tmp_path / "list.json")[1][0].message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot read the datalist"),
+        ("{}", 'has no list "testing"'),
+        ('{"testing": 3}', 'has no list "testing"'),
+        ("[7]", 'entry 0 of the datalist .* has no "image"'),
+        ('[{"label": "a"}]', 'has no "image"'),
+        ('[""]', 'has no "image"'),
+    ],
+)
+def test_a_datalist_that_cannot_be_used_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        find_cases([], tmp_path / "list.json")
+
+
+# --------------------------------------------------------------------------------------------------------- opening
+
+
+@pytest.mark.parametrize(("write", "expected"), [(png, RasterCase), (nifti, NiftiCase), (dicom, DICOMCase)])
+def test_a_case_is_opened_by_the_reader_of_its_format(write: Any, expected: type, tmp_path: Path) -> None:
+    write(tmp_path / "a.nii")
+    cases, _ = find_cases(tmp_path)
+    assert isinstance(open_case(cases[0]), expected)
+
+
+def test_real_data_of_mixed_formats_are_found(shared_data: Path) -> None:
+    cases, found = find_cases([shared_data / "brain_mr_dicom", shared_data / "hippocampus"])
+    assert found == []
+    assert {case.format for case in cases} == {"dicom", "nifti"}
+
+
+def test_results_of_earlier_runs_are_passed_over(tmp_path: Path) -> None:
+    for name in ("scan.png", "results/scan.png", "results/report/scan_before.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    for name in ("report.csv", "report.html"):
+        (tmp_path / "results" / name).touch()
+    assert [case.name for case in find_cases(tmp_path)[0]] == ["scan"]
