@@ -342,6 +342,11 @@ def calibrate_model(model_file: str | Path, entries: Entries, device: str | torc
     calibrate(enhancer, *find_cases([entry["image"] for entry in entries]), model_file)
 
 
+def has_downstream(task: Task | None, downstream_file: str | Path) -> bool:
+    """Return whether there are a task and a trained downstream network for it."""
+    return task is not None and Path(downstream_file).is_file()
+
+
 def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: str | Path, reads: bool) -> None:
     """Say where the downstream network is left out of an evaluation, and why.
 
