@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ignite.engine import Engine
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from scripts.engines import cosine_decay
-from scripts.handlers import LrScheduleAfter
 
 
-def rates(scheduler: torch.optim.lr_scheduler.LRScheduler, epochs: int) -> list[float]:
+def rates(scheduler: LRScheduler, epochs: int) -> list[float]:
     seen = []
     for _ in range(epochs):
         seen.append(scheduler.optimizer.param_groups[0]["lr"])
@@ -29,19 +27,9 @@ def test_it_is_pytorchs_cosine_for_one_group() -> None:
     assert rates(cosine_decay(optimizer(0.3), 7), 7) == pytest.approx(theirs)
 
 
-def test_a_handler_that_waits_takes_no_step_in_the_first_epochs() -> None:
-    scheduler = cosine_decay(optimizer(0.3), 4)
-    seen: list[float] = []
-
-    def train(engine: Engine, batch: int) -> None:
-        seen.append(scheduler.optimizer.param_groups[0]["lr"])
-        scheduler.optimizer.step()
-
-    trainer = Engine(train)
-    LrScheduleAfter(scheduler, after_epoch=2, print_lr=False).attach(trainer)
-    trainer.run([0], max_epochs=4)
-    assert seen[:3] == [0.3] * 3
-    assert seen[3] < 0.3
+def test_rates_fall_after_the_constant_epochs_as_a_shorter_training_does() -> None:
+    waiting = rates(cosine_decay(optimizer(0.3), epochs=9, constant_epochs=2), 9)
+    assert waiting == [0.3, 0.3, *rates(cosine_decay(optimizer(0.3), epochs=7), 7)]
 
 
 def test_a_constant_group_keeps_its_rate() -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
+from monai.handlers import LrScheduleHandler
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
+from scripts.engines import cosine_decay
 from scripts.errors import InputError
 from scripts.handlers import ModelSaver, TrainingCheckpoint, load_model
 
@@ -171,3 +174,81 @@ def test_networks_beside_are_saved_when_the_network_is(tmp_path: Path) -> None:
 
 def test_what_a_training_does_not_have_is_not_saved(tmp_path: Path) -> None:
     assert set(TrainingCheckpoint(tmp_path / "c.pt", {"network": network(1.0), "further": None}).objects) == {"network"}
+
+
+def test_interrupted_save_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = engine(2)
+    saver = checkpoint(tmp_path, trainer, epochs=1)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="no space left"):
+        saver(trainer)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert torch.load(saver.path, weights_only=True)["trainer"]["iteration"] == 3
+
+
+def test_checkpoint_of_an_earlier_version_gives_the_frozen_task_networks(tmp_path: Path) -> None:
+    saver = checkpoint(tmp_path, engine(1), epochs=1)
+    state = torch.load(saver.path, weights_only=True)
+    torch.save({**state, "clean_readers": network(7.0).state_dict()}, saver.path)
+    frozen: Any = network(0.0)
+    TrainingCheckpoint(saver.path, {"frozen_task_networks": frozen}).resume(engine(2))
+    assert float(frozen.weight) == 7.0
+
+
+def decaying_trainer(epochs: int, constant_epochs: int) -> tuple[Engine, LambdaLR, list[float]]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    scheduler = cosine_decay(optimizer, epochs, constant_epochs)
+    rates: list[float] = []
+
+    def step(engine: Engine, batch: Any) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+
+    trainer = Engine(step)
+    trainer.state.max_epochs, trainer.state.epoch_length = epochs, 1
+    LrScheduleHandler(scheduler, print_lr=False).attach(trainer)
+    return trainer, scheduler, rates
+
+
+@pytest.mark.parametrize("trained", [1, 2, 3, 5])
+def test_rates_go_on_from_a_checkpoint_of_an_earlier_version(tmp_path: Path, trained: int) -> None:
+    path, epochs, constant = tmp_path / "checkpoint.pt", 7, 2
+    trainer, _, expected = decaying_trainer(epochs, constant)
+    trainer.run([0], max_epochs=epochs)
+
+    # An earlier scheduler covered the falling epochs only, and a handler kept it waiting in the constant ones.
+    _, old, _ = decaying_trainer(epochs - constant, 0)
+    for _ in range(trained - constant):
+        old.optimizer.step()
+        old.step()
+    state = {key: value for key, value in old.state_dict().items() if key != "constant_epochs"}
+    progress = {"iteration": trained, "epoch_length": 1, "max_epochs": epochs}
+    torch.save({"optimizer": old.optimizer.state_dict(), "schedule": state, "trainer": progress}, path)
+
+    resumed, scheduler, rates = decaying_trainer(epochs, constant)
+    TrainingCheckpoint(path, {"optimizer": scheduler.optimizer, "schedule": scheduler}).resume(resumed)
+    resumed.run([0])
+    assert rates == expected[trained:]
+
+
+@pytest.mark.parametrize("trained", [1, 4])
+def test_rates_go_on_from_a_checkpoint(tmp_path: Path, trained: int) -> None:
+    path = tmp_path / "checkpoint.pt"
+    trainer, _, expected = decaying_trainer(6, 2)
+    trainer.run([0], max_epochs=6)
+    resumed: list[list[float]] = []
+    for pause in (trained, None):
+        trainer, scheduler, rates = decaying_trainer(6, 2)
+        saver = TrainingCheckpoint(path, {"optimizer": scheduler.optimizer, "schedule": scheduler})
+        saver.attach(trainer)
+        if pause is None:
+            saver.resume(trainer)
+        else:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED(once=pause), lambda engine: engine.terminate())
+        trainer.run([0], max_epochs=6)
+        resumed.append(rates)
+    assert sum(resumed, []) == expected

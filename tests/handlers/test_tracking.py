@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
-import requests
 import torch
 from ignite.engine import Engine, Events
 from mlflow import MlflowClient
@@ -24,6 +24,7 @@ from mlflow.entities import Run
 from monai.handlers import CheckpointSaver, StatsHandler
 
 from scripts.errors import InputError
+from scripts.handlers import tracking
 from scripts.handlers.tracking import RunTracker
 
 
@@ -408,15 +409,24 @@ def test_folder_as_store_is_refused(tmp_path: Path, uri: str) -> None:
         RunTracker(tmp_path, tracking_uri=uri)
 
 
-def test_server_that_does_not_answer_is_told_before_the_first_iteration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("listens", [False, True], ids=["refused", "silent"])
+def test_server_that_does_not_answer_is_told_before_the_first_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    monkeypatch.setitem(tracking._FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
+        if listens:
+            unused.listen()
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
         engine, tracker = trainer(), RunTracker(tmp_path, tracking_uri=uri)
         tracker.attach(engine)
+        begin = time.monotonic()
         with pytest.raises(InputError, match="does not answer"):
             engine.run([0])
+    assert time.monotonic() - begin < 10
     assert engine.state.iteration == 0
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
 def test_deleted_experiment_is_refused(tracker_of: Callable[..., RunTracker]) -> None:
@@ -455,9 +465,9 @@ def server(tmp_path: Path) -> Iterator[str]:
                 if process.poll() is not None:
                     pytest.fail(f"The MLflow server ended: {(tmp_path / 'server.log').read_text()[-2000:]}")
                 try:
-                    if requests.get(f"{uri}/health", timeout=1).ok:
+                    with urlopen(f"{uri}/health", timeout=1):
                         break
-                except requests.RequestException:
+                except OSError:
                     time.sleep(0.5)
             else:
                 pytest.fail("The MLflow server did not answer within two minutes.")

@@ -16,27 +16,34 @@ __all__ = ["cosine_decay"]
 def cosine_decay(
     optimizer: Optimizer,
     epochs: int,
+    constant_epochs: int = 0,
     final: float = 0.1,
     constant_groups: Sequence[int] = (),
 ) -> LambdaLR:
-    r"""Let learning rates fall along a cosine, each relative to its own beginning, and leave those of some groups.
+    r"""Keep learning rates constant for some epochs, then lower them along a cosine.
 
-    .. math:: \eta_e = \eta_0\,\Bigl(f + \frac{1-f}{2}\bigl(1+\cos\frac{\pi e}{E}\bigr)\Bigr)
+    .. math:: \eta_e = \eta_0\,\Bigl(f + \frac{1-f}{2}\bigl(1+\cos\frac{\pi \max(0, e - c)}{E - c}\bigr)\Bigr)
 
-    PyTorch's ``CosineAnnealingLR`` has one absolute end for all groups.
+    Each rate falls relative to its own beginning; PyTorch's ``CosineAnnealingLR`` has one absolute end for all groups.
+    Call ``step`` after every epoch.
 
     Args:
-        optimizer: whose rates fall.
-        epochs: E, after which the end is reached.
-        final: f, the share of a rate that is left at the end. Defaults to 0.1.
-        constant_groups: numbers of the optimiser's parameter groups whose rate stays. Defaults to none.
+        optimizer: the optimiser to schedule.
+        epochs: E, the number of all epochs.
+        constant_epochs: c, the number of epochs at the start in which no rate changes. Defaults to 0.
+        final: f, the share of a rate that is left after E epochs. Defaults to 0.1.
+        constant_groups: indices of the parameter groups with a constant rate. Defaults to none.
     """
 
     def falling(epoch: int) -> float:
-        return final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * epoch / epochs))
+        fallen = max(0, epoch - constant_epochs)
+        return final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * fallen / (epochs - constant_epochs)))
 
     def constant(epoch: int) -> float:
         return 1.0
 
     groups = range(len(optimizer.param_groups))
-    return LambdaLR(optimizer, [constant if group in constant_groups else falling for group in groups])
+    schedule = LambdaLR(optimizer, [constant if group in constant_groups else falling for group in groups])
+    # In the state it tells that the epochs are counted from the start of training, see TrainingCheckpoint.
+    schedule.constant_epochs = constant_epochs  # type: ignore[attr-defined]
+    return schedule

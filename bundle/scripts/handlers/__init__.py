@@ -11,7 +11,6 @@ from .metrics import ImageQuality, SlicewiseMetric, image_quality
 from .normalization import BatchNormUpdate
 from .panels import ImagePanels, compose_panel
 from .prototype import PrototypeUpdate, collect_cues
-from .schedule import LrScheduleAfter
 from .stopping import EarlyStop, PauseAfter
 from .task_metrics import (
     Hausdorff95,
@@ -31,7 +30,6 @@ __all__ = [
     "ImagePanels",
     "ImageQuality",
     "LossLog",
-    "LrScheduleAfter",
     "ModelSaver",
     "NamedEMAHandler",
     "PauseAfter",

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What training leaves on disk: the network to use, and the state to go on from."""
+"""The files that training writes: the network to use, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint, DiskSaver
 from torch import nn
 
 from ..errors import InputError
-from ..files import atomic_write
 from ..model_spec import ModelSpec
 from ..networks import network_from_description
 
 __all__ = ["ModelSaver", "TrainingCheckpoint", "load_downstream", "load_model"]
 
 logger = logging.getLogger(__name__)
+
+# Objects that have another name in the checkpoints of version 0.3 and before.
+_RENAMED = {"clean_readers": "frozen_task_networks"}
 
 
 def load_model(network: nn.Module, path: str | Path) -> None:
@@ -39,9 +42,9 @@ def load_model(network: nn.Module, path: str | Path) -> None:
 
 
 def load_downstream(model_file: str | Path) -> nn.Module:
-    """Return the downstream network that was trained along with ``model.pt``, built as ``model.json`` says.
+    """Return the downstream network that was trained with ``model.pt``, built from ``model.json``.
 
-    From images that the enhancer made, (B, C, *spatial) and 0 to 1, to logits, (B, K, *spatial) or (B, K).
+    It maps enhanced images, (B, C, *spatial) in 0 to 1, to logits, (B, K, *spatial) or (B, K).
 
     Args:
         model_file: ``model.pt``, with ``model.json`` and ``downstream.pt`` beside it.
@@ -64,19 +67,18 @@ class ModelSaver:
     """Ignite handler for the evaluator: keep the network that validated best.
 
     The file holds ``{"model": network.state_dict()}`` and loads with ``weights_only=True``. It is written under another
-    name and then renamed, so that there is never half a file.
+    name and then renamed, so the file is always complete.
 
     Args:
         network: the network that is validated.
         path: the file to write.
         metric: name of the metric in ``engine.state.metrics``, the greater the better. The newest network is kept when
             it is None, or not a number because no image has a reference.
-        beside: further networks by the file that each is saved to, whenever the network is; None stands for one that
-            this training does not have: a file that an earlier one left is removed then, since it would not belong to
-            the network. Defaults to none.
-        after_epoch: up to this epoch, the warm-up's last, the newest network is kept, and its metric is no mark to
-            beat. Defaults to 0: every epoch counts.
-        description: what the network needs to be used, written beside it. Defaults to none.
+        beside: further networks by the file to save them to, each time ``network`` is saved. None stands for a network
+            that this training does not have: a file from an earlier training is then removed. Defaults to none.
+        after_epoch: up to this epoch, the last of the warm-up, the newest network is kept and its metric is not
+            compared. Defaults to 0: every epoch counts.
+        description: the specification to write beside the network, which inference needs. Defaults to none.
     """
 
     def __init__(
@@ -101,11 +103,11 @@ class ModelSaver:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Save the network if it is the best so far, or if there is no telling."""
+        """Save the network if it is the best so far, or if there is nothing to compare."""
         value = math.nan
         if self.metric is not None and engine.state.epoch > self.after_epoch:
             value = float(engine.state.metrics.get(self.metric, math.nan))
-        # A metric that was a number before and is none now says nothing good of the network.
+        # A metric that was a number before and is none now is no improvement.
         if self.best > -math.inf and not value > self.best:
             return
         if not math.isnan(value):
@@ -120,24 +122,28 @@ class ModelSaver:
             self.description.save(self.path)
 
     def state_dict(self) -> dict[str, float]:
-        """Return what a resumed training needs to know."""
+        """Return the best metric, for a resumed training."""
         return {"best": self.best}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore the return value of :meth:`state_dict`."""
         self.best = state["best"]
 
 
 class TrainingCheckpoint:
-    """Ignite handler for the trainer: save everything that training needs to go on, at the end of an epoch.
+    """Ignite handler for the trainer: save the state of training at the end of an epoch, in one file.
 
-    There is no random state in it: the trainer's random numbers are a function of the seed and the epoch.
+    ``ignite.handlers.Checkpoint`` collects the states. No random state is saved: the trainer's random numbers depend
+    on the seed and the epoch only.
 
     Args:
-        path: the file to write, renewed each time.
-        objects: what to save, by name; each with ``state_dict`` and ``load_state_dict``. None stands for what this
-            training does not have. The trainer, and the scalers of its gradients, are added themselves.
+        path: the file to write, replaced each time.
+        objects: the objects to save, by name; each with ``state_dict`` and ``load_state_dict``. None stands for an
+            object that this training does not have. The trainer and its gradient scalers are added.
         interval: epochs between two saves; the last epoch is always saved. Defaults to 1.
+
+    Raises:
+        InputError: when ``interval`` is below 1.
     """
 
     def __init__(self, path: str | Path, objects: Mapping[str, Any], interval: int = 1) -> None:
@@ -148,52 +154,65 @@ class TrainingCheckpoint:
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer; put it after all handlers whose state it saves."""
+        """Register with the trainer; put it after all handlers that change the saved objects."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         """Save, if this epoch is one to save."""
         epoch, last = engine.state.epoch, engine.state.max_epochs
         if epoch % self.interval == 0 or epoch == last or engine.should_terminate:
-            states = {name: item.state_dict() for name, item in self.objects.items()}
-            scalers = {name: scaler.state_dict() for name, scaler in getattr(engine, "scalers", {}).items()}
-            _write({**states, "scalers": scalers, "trainer": dict(engine.state_dict())}, self.path)
+            objects = {**self.objects, "scalers": getattr(engine, "scalers", {}), "trainer": engine}
+            # A function, not a DiskSaver: ignite removes the last file of a DiskSaver before it writes the next.
+            Checkpoint(objects, lambda state, name, metadata: _write(state, self.path))(engine)
 
     def resume(self, engine: Engine, pause_after: int | None = None) -> None:
         """Restore the objects and the trainer, before the trainer runs.
 
         Args:
             engine: the trainer.
-            pause_after: the epoch after which it is going to pause, see :class:`scripts.handlers.PauseAfter`.
+            pause_after: the epoch after which the trainer will pause, see :class:`scripts.handlers.PauseAfter`.
 
         Raises:
-            InputError: when there is no checkpoint, it is of other networks or settings, or training was complete or
-                has come to the pause.
+            InputError: when there is no checkpoint, it belongs to other networks or settings, or training was already
+                complete or has reached the pause.
         """
         state = _read(self.path)
+        state = {_RENAMED.get(key, key): value for key, value in state.items()}
         name = f'"{self.path}"'
         missing = [key for key in (*self.objects, "trainer") if key not in state]
         if missing:
             raise InputError(f"{name} is no checkpoint of this training: it lacks {', '.join(missing)}.")
-        trained = state["trainer"]
-        if trained["epoch_length"] != engine.state.epoch_length:
-            raise InputError(
-                f"{name} was trained with {trained['epoch_length']} steps per epoch, not {engine.state.epoch_length}: "
-                "resume with the same steps_per_epoch."
-            )
-        epochs = trained["iteration"] // trained["epoch_length"]
-        if epochs >= min(engine.state.max_epochs or 0, math.inf if pause_after is None else pause_after):
-            raise InputError(
-                f"{name} has been trained for {epochs} epochs already: ask for more epochs, or a later pause_after, to "
-                "go on."
-            )
+        epochs = _trained_epochs(state["trainer"], engine, pause_after, name)
         for key, item in self.objects.items():
-            _load_state(item, state[key], f"{key} in {name}")
+            _load_state(item, _epochs_from_the_start(state[key], epochs), f"{key} in {name}")
         for key, scaler in getattr(engine, "scalers", {}).items():
             if state.get("scalers", {}).get(key):  # empty without mixed precision on CUDA
                 scaler.load_state_dict(state["scalers"][key])
-        engine.load_state_dict({**trained, "max_epochs": engine.state.max_epochs})
-        logger.info("going on from %s after epoch %d", self.path, epochs)
+        engine.load_state_dict({**state["trainer"], "max_epochs": engine.state.max_epochs})
+        logger.info("resuming from %s after epoch %d", self.path, epochs)
+
+
+def _trained_epochs(trained: Mapping[str, int], engine: Engine, pause_after: int | None, name: str) -> int:
+    """Return the number of epochs in a checkpoint, after checking that training can go on from it."""
+    if trained["epoch_length"] != engine.state.epoch_length:
+        raise InputError(
+            f"{name} was trained with {trained['epoch_length']} steps per epoch, not {engine.state.epoch_length}: "
+            "resume with the same steps_per_epoch."
+        )
+    epochs = trained["iteration"] // trained["epoch_length"]
+    if epochs >= min(engine.state.max_epochs or 0, math.inf if pause_after is None else pause_after):
+        raise InputError(
+            f"{name} has been trained for {epochs} epochs already: ask for more epochs, or a later pause_after, to "
+            "go on."
+        )
+    return epochs
+
+
+def _epochs_from_the_start(state: Mapping[str, Any], epochs: int) -> Mapping[str, Any]:
+    """Convert the state of a cosine_decay of version 0.3 or before, which did not count the constant epochs."""
+    if "lr_lambdas" in state and "constant_epochs" not in state:
+        return {**state, "last_epoch": epochs, "_step_count": epochs + 1}
+    return state
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -210,9 +229,9 @@ def _read(path: Path) -> dict[str, Any]:
     return state
 
 
-def _write(state: dict[str, Any], path: Path) -> None:
-    with atomic_write(path) as unfinished:
-        torch.save(state, unfinished)
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    """Write a file that is complete or not there at all."""
+    DiskSaver(path.parent, atomic=True, require_empty=False)(state, path.name)
 
 
 def _load_state(item: Any, state: Mapping[str, Any], name: str) -> None:

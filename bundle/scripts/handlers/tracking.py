@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MLflow tracking: what MONAI's handler lacks for runs that end in order and can be told apart."""
+"""MLflow tracking by MONAI's handler, for runs that are told apart and never left running."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import requests
 import torch
 from ignite.engine import Engine, Events
 from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from monai.handlers import MLFlowHandler
 from monai.utils import path_to_sqlite_uri, path_to_uri
 
 from ..errors import InputError
+from .loss_log import LossMeans
 
-# The most that MLflow takes in one request, and of one value.
-_METRICS_PER_BATCH, _PARAMETERS_PER_BATCH, _PARAMETER_LENGTH = 1000, 100, 6000
-_REACH_SECONDS = 10.0
+# MLflow's client repeats its requests for minutes: too long to learn that a server is not there.
+_FIRST_REQUEST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 # Clocks of file systems are coarse: a file this much older than the run may still be the run's own.
 _CLOCK_SECONDS = 2.0
 
@@ -40,26 +39,29 @@ logger = logging.getLogger(__name__)
 class RunTracker(MLFlowHandler):
     """Track a training with its validation, or an evaluation, as one MLflow run.
 
-    Attach one and the same tracker to the trainer and to its evaluator. The engine that starts first owns the run: it
-    begins with that engine's run and ends with it, whatever the order of the handlers, as FINISHED; as FAILED when an
-    exception leaves the engine or one of its handlers swallowed it; as KILLED after a keyboard interrupt,
-    ``SystemExit`` or the signal SIGTERM. A run is always new and its name unique, so no run continues one that crashed.
+    Attach one tracker to the trainer and to its evaluator. The engine that starts first owns the run: the run begins
+    and ends with it, whatever the order of the handlers. It ends as FINISHED; as FAILED when an exception leaves the
+    engine or one of its handlers swallowed it; as KILLED after a keyboard interrupt, ``SystemExit`` or the signal
+    SIGTERM. Each run is new and has a unique name, so it never continues a run that crashed.
 
-    Logged are
+    It logs
 
     - each term of ``engine.state.output["losses"]`` as ``loss/{term}``, the mean over ``loss_interval`` iterations,
       with the iteration as step;
-    - the rates of ``optimizers`` as ``learning_rate/{name}``, beside the losses; of several parameter groups each with
-      its ``"name"``, or number, behind;
-    - the owner's ``engine.state.metrics`` as they are called and those of another engine as ``validation/{name}``, with
-      the epoch as step, NaN (no reference) left out;
+    - the rates of ``optimizers`` as ``learning_rate/{name}``, beside the losses; with several parameter groups followed
+      by the group's ``"name"`` or number;
+    - the owner's ``engine.state.metrics`` under their names and those of another engine as ``validation/{name}``, with
+      the epoch as step and without NaN (no reference);
     - ``parameters``, ``max_epochs`` and ``epoch_length``, and the ``configuration``, at the start;
     - new pictures in ``panels_dir``, as ``panels/{file}``, after every run of an engine;
-    - ``artifacts`` that were written since the start, at the end, also of a failed run.
+    - ``artifacts`` written since the start, at the end, also of a failed run.
 
-    A store that fails later than at the start costs a warning, never the training. MLflow's telemetry is switched off
-    unless the environment variable ``MLFLOW_DISABLE_TELEMETRY`` is set already. In distributed training only the first
-    process tracks.
+    A store that fails after the start costs a warning, never the training. MLflow's telemetry is switched off unless
+    the environment variable ``MLFLOW_DISABLE_TELEMETRY`` is set. In distributed training only the first process tracks.
+
+    MLflow's ``start_run`` is not used: it sets the store's address for the whole process and its children, continues
+    the run that ``MLFLOW_RUN_ID`` names, and knows no KILLED. Nor is its asynchronous logging: the data loaders fork
+    this process, which must have no threads then.
 
     Args:
         output_dir: folder for the default store.
@@ -67,18 +69,18 @@ class RunTracker(MLFlowHandler):
             of an SQLite store go to ``mlartifacts`` beside it. The environment variable ``MLFLOW_TRACKING_URI`` has
             precedence.
         experiment_name: name of the experiment, which is made if missing. Defaults to ``"hqg-net"``.
-        run_name: name of the run; None for date and time with a random ending. A name that the experiment has already
-            gets a random ending, too.
+        run_name: name of the run; None for date and time with a random ending. A name that the experiment already has
+            gets a random ending too.
         parameters: settings to record, by name.
-        configuration: executed configuration: one file, several, or a mapping, which becomes ``configuration.yaml``.
+        configuration: executed configuration: a file, or a mapping, which becomes ``configuration.yaml``.
         optimizers: optimisers whose learning rates are recorded, by name.
         panels_dir: folder of pictures, see :class:`scripts.handlers.panels.ImagePanels`.
-        artifacts: files and folders to record at the end: checkpoints, the report.
-        loss_interval: iterations that a logged loss is the mean of. Defaults to 10.
+        artifacts: files and folders to record at the end, where they exist: checkpoints, the report.
+        loss_interval: number of iterations in the mean of a logged loss. Defaults to 10.
 
     Raises:
-        InputError: when ``tracking_uri`` is a folder, ``loss_interval`` is below 1 or, once an engine starts, the store
-            does not answer.
+        InputError: when ``tracking_uri`` is a folder or ``loss_interval`` is below 1; and once an engine starts, when
+            the store does not answer.
     """
 
     cur_run: Any
@@ -91,7 +93,7 @@ class RunTracker(MLFlowHandler):
         experiment_name: str = "hqg-net",
         run_name: str | None = None,
         parameters: Mapping[str, Any] | None = None,
-        configuration: str | Path | Sequence[str | Path] | Mapping[str, Any] | None = None,
+        configuration: str | Path | Mapping[str, Any] | None = None,
         optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
         panels_dir: str | Path | None = None,
         artifacts: Sequence[str | Path] = (),
@@ -109,7 +111,7 @@ class RunTracker(MLFlowHandler):
         self._completed = False
         self._start_time = 0.0
         self._pending: list[Metric] = []
-        self._sums: dict[str, tuple[float, int]] = {}
+        self._means = LossMeans()
         self._logged_panels: set[Path] = set()
 
         default_uri = path_to_sqlite_uri(Path(output_dir).absolute() / "mlflow.db")
@@ -167,34 +169,28 @@ class RunTracker(MLFlowHandler):
         """
         if self.cur_run is not None:
             return
-        self._check_server()
         try:
             with _quiet_store():
-                self._set_experiment()
+                with _first_request():
+                    self._set_experiment()
                 experiment_id = self.experiment.experiment_id
                 self.cur_run = self.client.create_run(experiment_id, run_name=self._unique_run_name(experiment_id))
             self._start_time = time.time()
             self.run_id = self.cur_run.info.run_id
             super().start(engine)
         except (ValueError, MlflowException) as error:
-            raise InputError(
-                f"No MLflow run can be made in experiment {self.experiment_name!r} of {self.tracking_uri!r} "
-                f"({_first_line(error)}): choose another experiment or store."
-            ) from error
+            raise InputError(self._refusal(error)) from error
         self._log_configuration()
         logger.info("MLflow run %s in %s", self.cur_run.info.run_name, self.tracking_uri)
 
     def iteration_completed(self, engine: Engine) -> None:
         """Add the iteration's losses, and log the means when ``loss_interval`` is full."""
-        losses = _losses(engine.state.output)
-        for name, value in losses.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (total + float(value), count + 1)
-        if losses and engine.state.iteration % self.loss_interval == 0:
+        self._means.add(engine.state.output)
+        if engine.state.iteration % self.loss_interval == 0:
             self._log_losses(engine.state.iteration)
 
     def epoch_completed(self, engine: Engine) -> None:
-        """Log the metrics of an engine and send what has gathered."""
+        """Log the metrics of an engine, and send them with the losses."""
         is_owner = engine is self._owner
         if is_owner:
             self._log_losses(engine.state.iteration)
@@ -211,22 +207,21 @@ class RunTracker(MLFlowHandler):
         """
         if not self._tracks or self.cur_run is None:
             return
-        run_id = self.cur_run.info.run_id
         if self._owner is not None:
             self._log_losses(self._owner.state.iteration)
         self._send()
         self._log_panels()
         for artifact in self.artifacts:
             self._log_written(artifact)
-        with _tolerated(f"set to {status}"):
-            self.client.set_terminated(run_id, status)
+        self.run_finish_status = status
+        with _tolerated(f"set the run to {status}"):
+            self.close()
         self.cur_run = None
-        self._sums, self._logged_panels = {}, set()
-        self._dispose_sqlite_store()
+        self._logged_panels = set()
 
     @contextlib.contextmanager
     def _run_of(self, engine: Engine) -> Iterator[None]:
-        """End the run with the outermost engine's run, and say how it went."""
+        """End the run with the outermost engine's run, under the status it deserves."""
         if self._owner is not None:
             yield
             return
@@ -251,17 +246,17 @@ class RunTracker(MLFlowHandler):
         if engine is self._owner:
             self._completed = True
 
-    def _check_server(self) -> None:
-        """Ask the server once, since MLflow's client repeats its requests for minutes."""
-        if not self.tracking_uri.startswith(("http://", "https://")):
-            return
-        try:
-            requests.get(self.tracking_uri, timeout=_REACH_SECONDS)
-        except requests.RequestException as error:
-            raise InputError(
+    def _refusal(self, error: Exception) -> str:
+        is_server = self.tracking_uri.startswith(("http://", "https://"))
+        if is_server and isinstance(error, MlflowException) and not isinstance(error, RestException):
+            return (
                 f"The MLflow server {self.tracking_uri!r} does not answer: start it, correct tracking_uri, or leave it "
                 "empty for a store in the output folder."
-            ) from error
+            )
+        return (
+            f"No MLflow run can be made in experiment {self.experiment_name!r} of {self.tracking_uri!r} "
+            f"({_first_line(error)}): choose another experiment or store."
+        )
 
     def _unique_run_name(self, experiment_id: str) -> str:
         ending = secrets.token_hex(3)
@@ -274,10 +269,9 @@ class RunTracker(MLFlowHandler):
         return f"{self.run_name}-{ending}" if taken else self.run_name
 
     def _log_losses(self, step: int) -> None:
-        if not self._sums:
+        values = {f"loss/{name}": mean for name, mean in self._means.pop().items()}
+        if not values:
             return
-        values = {f"loss/{name}": total / count for name, (total, count) in self._sums.items()}
-        self._sums = {}
         for name, optimizer in self.optimizers.items():
             groups = optimizer.param_groups
             for index, group in enumerate(groups):
@@ -285,38 +279,27 @@ class RunTracker(MLFlowHandler):
                 values[f"learning_rate/{name}{ending}"] = float(group["lr"])
         self._log_metrics(values, step=step)
 
-    def _log_params(self, params: dict[str, Any]) -> None:
-        items = [(name, str(value)[:_PARAMETER_LENGTH]) for name, value in params.items()]
-        for begin in range(0, len(items), _PARAMETERS_PER_BATCH):
-            super()._log_params(dict(items[begin : begin + _PARAMETERS_PER_BATCH]))
-
     def _log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Queue metrics: a database or server is asked once per epoch, not once per iteration."""
+        """Queue metrics: a database or server is asked once per epoch, not once per interval."""
         timestamp = int(time.time() * 1000)
         self._pending += [Metric(name, float(value), timestamp, step or 0) for name, value in metrics.items()]
-        if len(self._pending) >= _METRICS_PER_BATCH:
-            self._send()
 
     def _send(self) -> None:
         if self.cur_run is None:
             return
         pending, self._pending = self._pending, []
         with _tolerated("send metrics"):
-            for begin in range(0, len(pending), _METRICS_PER_BATCH):
-                self.client.log_batch(self.cur_run.info.run_id, metrics=pending[begin : begin + _METRICS_PER_BATCH])
+            self.client.log_batch(self.cur_run.info.run_id, metrics=pending)
 
     def _log_configuration(self) -> None:
         if self.configuration is None or self.cur_run is None:
             return
         run_id = self.cur_run.info.run_id
-        if isinstance(self.configuration, Mapping):
-            with _tolerated("log the configuration"):
+        with _tolerated("log the configuration"):
+            if isinstance(self.configuration, Mapping):
                 self.client.log_dict(run_id, dict(self.configuration), "configuration.yaml")
-            return
-        files = [self.configuration] if isinstance(self.configuration, (str, Path)) else self.configuration
-        for file in files:
-            with _tolerated(f"log {file}"):
-                self.client.log_artifact(run_id, str(file))
+            else:
+                self.client.log_artifact(run_id, str(self.configuration))
 
     def _log_panels(self) -> None:
         if self.panels_dir is None or self.cur_run is None:
@@ -342,14 +325,6 @@ class RunTracker(MLFlowHandler):
         return path.stat().st_mtime >= self._start_time - _CLOCK_SECONDS
 
 
-def _losses(output: Any) -> Mapping[str, Any]:
-    """Return the loss terms of an output, which decollating repeats for every case."""
-    if isinstance(output, Sequence) and output:
-        output = output[0]
-    losses = output.get("losses") if isinstance(output, Mapping) else None
-    return losses if isinstance(losses, Mapping) else {}
-
-
 def _is_number(value: Any) -> bool:
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
@@ -367,7 +342,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _tolerated(action: str) -> Iterator[None]:
-    """Turn a store's failure into a warning: hours of training are worth more than a log entry."""
+    """Turn a store's failure into a warning: the training is worth more than a log entry."""
     try:
         yield
     except (MlflowException, OSError) as error:
@@ -376,7 +351,7 @@ def _tolerated(action: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_store() -> Iterator[None]:
-    """Keep the messages about making and migrating the database's tables to warnings."""
+    """Hide the messages about making and migrating the database's tables, but not the warnings."""
     loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
     levels = [noisy.level for noisy in loggers]
     for noisy in loggers:
@@ -389,17 +364,29 @@ def _quiet_store() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _first_request() -> Iterator[None]:
+    """Ask a server once and briefly, unless the user's environment decides otherwise."""
+    names = [name for name in _FIRST_REQUEST if name not in os.environ]
+    os.environ.update({name: _FIRST_REQUEST[name] for name in names})
+    try:
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
+
+
+@contextlib.contextmanager
 def _sigterm_exits() -> Iterator[None]:
-    """Let SIGTERM, a cluster's way to end a job, raise SystemExit, unless the program handles it in its own way."""
-    is_ours = (
+    """Let SIGTERM, which clusters send to end a job, raise SystemExit, unless the program handles it itself."""
+    is_unhandled = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     )
-    if is_ours:
+    if is_unhandled:
         signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         yield
     finally:
-        if is_ours:
+        if is_unhandled:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
