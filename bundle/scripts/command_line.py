@@ -84,6 +84,8 @@ FORMER_SETTINGS = {
     "downstream_init_features": "downstream_def#init_features",
     "downstream_growth_rate": "downstream_def#growth_rate",
     "multi_label": "task_def#multi_label",
+    "checkpoint_file": "checkpoint#path",
+    "model_description": "model_spec",
 }
 """Settings of former versions, and the path that each has now."""
 _FORMER_VALUES = {("warmup_objective", "transfer"): "frozen_task"}
@@ -118,7 +120,7 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
             raise InputError(f"--{name} transfer is now --{name} frozen_task.")
         if first in known or first.startswith("_"):
             continue
-        if first in FORMER_SETTINGS:
+        if FORMER_SETTINGS.get(first, "").split("#")[0] in known:
             path = "#".join([FORMER_SETTINGS[first], *rest])
             meaning = _FORMER_VALUES.get((first, value))
             raise InputError(f"--{name} is now --{path}{f' {meaning}' if meaning else ''}.")

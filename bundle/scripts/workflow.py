@@ -20,7 +20,6 @@ from monai.transforms import Compose
 from torch import nn
 
 from .command_line import refuse_unknown_settings, running_parser
-from .data import LABEL
 from .data.unpaired import of_other_patients
 from .engines import HYPERGRADIENTS
 from .errors import require, show_input_errors_plainly
@@ -53,7 +52,7 @@ def executed_configuration() -> dict[str, Any]:
 
 
 def executed_settings() -> dict[str, Any]:
-    """Return the plain values of the configuration as it runs, by path: ``"epochs"``, ``"bilevel#settings#inner_steps"``.
+    """Return the plain values of the configuration as it runs, by path (``"epochs"``, ``"early_stop#patience"``).
 
     Expressions, references and lists of components are left out, but for the device, which is given as text.
     """
@@ -211,8 +210,8 @@ def choose_metric(model_metric: str | None, task: Task | None, datalists: Datali
     labels = " or ".join((task or TASKS["segmentation"]).rising_metrics)
     require(
         model_metric in (*_IMAGE_METRICS, *scores),
-        f"model_metric must be auto, {', '.join(_IMAGE_METRICS)}, newest or, with labelled validation images, {labels}, "
-        f"not {model_metric}.",
+        f"model_metric must be auto, {', '.join(_IMAGE_METRICS)}, newest or, with labelled validation images, "
+        f"{labels}, not {model_metric}.",
     )
     return model_metric
 
@@ -292,7 +291,9 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
     return "\n".join(lines)
 
 
-def train(trainer: Any, checkpoint: Any, early_stop: Any = None, resume: bool = False, pause_after: int | None = None) -> None:
+def train(
+    trainer: Any, checkpoint: Any, early_stop: Any = None, resume: bool = False, pause_after: int | None = None
+) -> None:
     """Train, or go on with a training.
 
     Args:

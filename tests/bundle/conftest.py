@@ -24,11 +24,11 @@ TINY: dict[str, Any] = {
     "patch_size": [32, 32],
     "network_channels": [4, 6, 8],
     "guidance_channels": [4, 6],
-    "discriminator_channels": 4,
-    "discriminator_layers": 2,
-    "downstream_channels": [4, 6],
+    "discriminator_def#channels": 4,
+    "discriminator_def#num_layers_d": 2,
+    "downstream_def#channels": [4, 6],
     "warmup_epochs": 1,
-    "frozen_task_steps": 2,
+    "bilevel#settings#frozen_task_steps": 2,
     "mlflow": False,
 }
 
