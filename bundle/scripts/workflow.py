@@ -73,6 +73,11 @@ def executed_settings() -> dict[str, Any]:
     return settings
 
 
+def tracked_parameters(settings: Settings) -> dict[str, Any]:
+    """Return settings under names that MLflow allows: ``"early_stop.patience"`` for ``"early_stop#patience"``."""
+    return {path.replace("#", "."): value for path, value in settings.items()}
+
+
 def arguments_of(identifier: str) -> dict[str, Any]:
     """Return the arguments of a component of the configuration, and the defaults of those that it does not give.
 

@@ -182,7 +182,7 @@ def test_the_downstream_experiment_compares_trained_arms(
 
 
 def test_a_dynunet_is_an_overlay(run: Run) -> None:
-    run(overlays=("dynunet.yaml",), **{"downstream_def#channels": [4, 6, 8]}, hypergradient="unrolled")
+    run(overlays=("dynunet.yaml",), **{"downstream_def#filters": [4, 6, 8]}, hypergradient="unrolled")
 
 
 def test_the_classification_overlay_does_without_labels(run: Run, labelled_dir: Path) -> None:
