@@ -66,7 +66,7 @@ def test_dependency_has_its_reason_in_contributing(requirement: Requirement) -> 
     assert re.search(rf"^\| `{re.escape(requirement.name)}` \| \S.*\S \|$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("requirement", DIRECT, ids=lambda requirement: requirement.name)
 def test_dependency_is_pinned_once_and_within_its_range(requirement: Requirement, python: str) -> None:
     environment = {"python_version": python}
