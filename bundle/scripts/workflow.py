@@ -21,9 +21,8 @@ from torch import nn
 
 from .command_line import refuse_unknown_settings, running_parser
 from .data.unpaired import of_other_patients
-from .engines import HYPERGRADIENTS
 from .errors import require, show_input_errors_plainly
-from .handlers import load_model
+from .handlers import collect_cues, load_model
 from .inference import CaseEnhancer, calibrate
 from .inferers import ConsistentInferer, usable_device
 from .io import find_cases
@@ -137,8 +136,7 @@ def check_training_settings(settings: Settings) -> None:
     Raises:
         InputError: naming the setting.
     """
-    mode, patch_size, dims = settings["hypergradient"], settings["patch_size"], settings["spatial_dims"]
-    require(mode in HYPERGRADIENTS, f'Unknown hypergradient "{mode}": use one of {", ".join(HYPERGRADIENTS)}.')
+    patch_size, dims = settings["patch_size"], settings["spatial_dims"]
     require(
         len(patch_size) == dims,
         f"patch_size needs one number per axis of the network: {dims}, not {len(patch_size)}.",
@@ -294,6 +292,20 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
             "--warmup_epochs 1 --bilevel#settings#inner_steps 3."
         )
     return "\n".join(lines)
+
+
+def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | torch.device, slice_axis: int) -> None:
+    """Let the cues of the high-quality set begin with mean 0 and deviation 1; nothing happens without guidance.
+
+    Args:
+        network: the network, not yet trained.
+        guides: batches of the high-quality set.
+        device: where the network is.
+        slice_axis: spatial axis of a volume along which a 2-D network takes its slices.
+    """
+    if network.guided:
+        dims = network.enhancer.spatial_dims
+        network.guidance.standardize_(collect_cues(network, guides, device, spatial_dims=dims, slice_axis=slice_axis))
 
 
 def train(
