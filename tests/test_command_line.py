@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import inspect
+import pydoc
 from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigParser
 
-from scripts.command_line import refuse_unknown_settings
+from scripts.command_line import FORMER_SETTINGS, refuse_unknown_settings, running_parser
 from scripts.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
@@ -20,7 +23,7 @@ BOTH = ["run", "--config_file", f"['{CONFIGS / 'train.yaml'}','{CONFIGS / 'class
         [*TRAIN, "--epochs", "5", "--loss_weights#wavelet", "2", "--seed=1"],
         [*TRAIN, "--downstream_def#dropout", "0.2"],
         [*TRAIN, "--logging_file", "False", "--bundle_root", "."],
-        [*BOTH, "--downstream_norm", "instance"],
+        [*BOTH, "--downstream_def#norm", "instance"],
         [*TRAIN, "--learning_rate", "-1"],
         ["verify_metadata", "--meta_file", "x"],
         [],
@@ -36,13 +39,59 @@ def test_known_settings_pass(arguments: list[str]) -> None:
         ([*TRAIN, "--epoch", "5"], "no setting --epoch: did you mean --epochs"),
         ([*TRAIN, "--loss_weight#wavelet", "5"], "--loss_weight#wavelet: did you mean --loss_weights"),
         ([*TRAIN, "--sede=1"], "did you mean --seed"),
-        ([*TRAIN, "--downstream_norm", "batch"], "no setting --downstream_norm"),
+        ([*TRAIN, "--clean_readers", "2"], "--clean_readers is now --bilevel#settings#frozen_task_networks"),
+        ([*TRAIN, "--loss_weights#wavelet", "2", "--guided", "False"], "--guided is now --network_def#guided"),
+        ([*TRAIN, "--network_settings#head", "plain"], "is now --network_def#head"),
+        ([*TRAIN, "--warmup_objective", "transfer"], "is now --bilevel#settings#warmup_objective frozen_task"),
+        ([*TRAIN, "--bilevel#settings#warmup_objective", "transfer"], "#warmup_objective frozen_task"),
         ([*TRAIN, "--zzzzqqqq", "1"], "name all that there are"),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         refuse_unknown_settings(arguments)
+
+
+# The named settings of version 0.3, of train.yaml and classification.yaml.
+FORMER = """
+    bundle_root dataset_dir datalist output_dir model_dir device seed spatial_dims channels slice_axis
+    percentiles window patch_size validation_fraction test_fraction network_channels guidance_channels
+    cue_channels code_channels guided head discriminator_channels discriminator_layers
+    discriminator_detail_levels discriminator_detail_gain task num_classes hypergradient task_weight
+    transfer_weight clean_readers clean_reader_steps clean_reader_batch_size warmup_epochs warmup_objective
+    inner_steps finite_difference_epsilon neumann_terms damping neumann_step_size downstream_channels
+    downstream_learning_rate downstream_batch_size upper_batch_size guide_weight downstream_judge_layers epochs
+    steps_per_epoch batch_size learning_rate guidance_learning_rate d_learning_rate betas loss_weights wavelet
+    wavelet_level_weights wavelet_stationary wavelet_relative identity_interval identity_gamma kl_free_nats
+    r1_weight max_grad_norm ema_momentum amp num_workers cache_rate val_interval model_metric
+    early_stop_patience pause_after resume panel_cases mlflow tracking_uri experiment_name run_name calibrates
+    multi_label downstream_loss downstream_norm downstream_blocks downstream_init_features
+    downstream_growth_rate
+"""
+
+
+@pytest.mark.parametrize("name", FORMER.split())
+def test_a_former_setting_is_known_or_refused_with_a_path_that_exists(name: str) -> None:
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "train.yaml"), str(CONFIGS / "classification.yaml")])
+    if name in parser:
+        refuse_unknown_settings([*BOTH, f"--{name}", "1"])
+        return
+    path = FORMER_SETTINGS[name]
+    with pytest.raises(InputError, match=f"--{name} is now --{path}"):
+        refuse_unknown_settings([*BOTH, f"--{name}", "1"])
+    component, _, argument = path.rpartition("#")
+    if path not in parser and path != "downstream_def#channels":  # of the network in train.yaml alone
+        target = pydoc.locate(parser[component]["_target_"])
+        assert callable(target)
+        assert argument in inspect.signature(target).parameters
+
+
+def test_the_parser_of_a_running_expression_is_found() -> None:
+    parser = ConfigParser({"imports": ["$import scripts.command_line as it"], "found": "$it.running_parser()"})
+    assert parser.get_parsed_content("found") is parser
+    with pytest.raises(RuntimeError, match="No configuration"):
+        running_parser()
 
 
 def test_only_the_command_of_monai_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

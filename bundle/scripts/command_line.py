@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What MONAI's command line lets pass."""
+"""Settings of MONAI's command line: those that nothing reads are refused, and so are former names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import fire.parser
@@ -17,13 +18,77 @@ from monai.bundle import ConfigParser
 
 from .errors import InputError
 
-__all__ = ["refuse_unknown_settings"]
+__all__ = ["FORMER_SETTINGS", "refuse_unknown_settings", "running_parser"]
 
 _OWN = {
     name
     for name, parameter in inspect.signature(monai.bundle.run).parameters.items()
     if parameter.kind is not parameter.VAR_KEYWORD
 }
+
+FORMER_SETTINGS = {
+    "validation_fraction": "all_datalists#validation_fraction",
+    "test_fraction": "all_datalists#test_fraction",
+    "guided": "network_def#guided",
+    "head": "network_def#head",
+    "cue_channels": "network_def#cue_channels",
+    "code_channels": "network_def#code_channels",
+    "network_settings": "network_def",
+    "discriminator_channels": "discriminator_def#channels",
+    "discriminator_layers": "discriminator_def#num_layers_d",
+    "discriminator_detail_levels": "discriminator_def#detail_levels",
+    "discriminator_detail_gain": "discriminator_def#detail_gain",
+    "d_learning_rate": "d_optimizer#lr",
+    "betas": "optimizer#betas",
+    "wavelet": "loss#wavelet#wavelet",
+    "wavelet_level_weights": "loss#wavelet#level_weights",
+    "wavelet_stationary": "loss#wavelet#stationary",
+    "wavelet_relative": "loss#wavelet#relative",
+    "identity_interval": "loss#identity_interval",
+    "identity_gamma": "loss#identity_gamma",
+    "kl_free_nats": "loss#kl_free_nats",
+    "r1_weight": "train#trainer#r1_weight",
+    "max_grad_norm": "train#trainer#max_grad_norm",
+    "ema_momentum": "ema#momentum",
+    "num_workers": "train#dataloader#num_workers",
+    "cache_rate": "train#dataset#cache_rate",
+    "early_stop_patience": "early_stop#patience",
+    "panel_cases": "panels#max_cases",
+    "tracking_uri": "tracker#tracking_uri",
+    "experiment_name": "tracker#experiment_name",
+    "run_name": "tracker#run_name",
+    "task_weight": "bilevel#settings#task_weight",
+    "transfer_weight": "bilevel#settings#frozen_task_weight",
+    "frozen_task_weight": "bilevel#settings#frozen_task_weight",
+    "clean_readers": "bilevel#settings#frozen_task_networks",
+    "frozen_task_networks": "bilevel#settings#frozen_task_networks",
+    "clean_reader_steps": "bilevel#settings#frozen_task_steps",
+    "frozen_task_steps": "bilevel#settings#frozen_task_steps",
+    "clean_reader_batch_size": "bilevel#settings#frozen_task_batch_size",
+    "frozen_task_batch_size": "bilevel#settings#frozen_task_batch_size",
+    "warmup_objective": "bilevel#settings#warmup_objective",
+    "inner_steps": "bilevel#settings#inner_steps",
+    "finite_difference_epsilon": "bilevel#settings#finite_difference_epsilon",
+    "neumann_terms": "bilevel#settings#neumann_terms",
+    "damping": "bilevel#settings#damping",
+    "neumann_step_size": "bilevel#settings#neumann_step_size",
+    "guide_weight": "bilevel#settings#guide_weight",
+    "downstream_batch_size": "bilevel#settings#lower_batch_size",
+    "upper_batch_size": "bilevel#settings#upper_batch_size",
+    "downstream_judge_layers": "bilevel#feature_layers",
+    "downstream_channels": "downstream_def#channels",
+    "downstream_learning_rate": "downstream_optimizer#lr",
+    "downstream_loss": "task_def#loss_function",
+    "downstream_norm": "downstream_def#norm",
+    "downstream_blocks": "downstream_def#block_config",
+    "downstream_init_features": "downstream_def#init_features",
+    "downstream_growth_rate": "downstream_def#growth_rate",
+    "multi_label": "task_def#multi_label",
+    "checkpoint_file": "checkpoint#path",
+    "model_description": "model_spec",
+}
+"""Settings of former versions, and the path that each has now."""
+_FORMER_VALUES = {("warmup_objective", "transfer"): "frozen_task"}
 
 
 def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +103,7 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
             they are those of ``monai.bundle run`` with a configuration file.
 
     Raises:
-        InputError: naming the setting and, where there is one, a similar name.
+        InputError: naming the setting and its present name or, where there is one, a similar name.
     """
     if arguments is None:
         arguments = sys.argv[1:] if Path(sys.argv[0]).parent.name == "bundle" else []
@@ -49,14 +114,37 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
     if not files:
         return
     known = set(ConfigParser.load_config_files(files)) | _OWN
-    for name in given:
-        first = name.replace("::", "#").split("#")[0]
-        if first not in known and not first.startswith("_"):
-            similar = difflib.get_close_matches(first, sorted(known), n=1)
-            hint = (
-                f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
-            )
-            raise InputError(f"There is no setting --{name}{hint}")
+    for name, value in given.items():
+        first, *rest = name.replace("::", "#").split("#")
+        if value == "transfer" and rest[-1:] == ["warmup_objective"]:
+            raise InputError(f"--{name} transfer is now --{name} frozen_task.")
+        if first in known or first.startswith("_"):
+            continue
+        if FORMER_SETTINGS.get(first, "").split("#")[0] in known:
+            path = "#".join([FORMER_SETTINGS[first], *rest])
+            meaning = _FORMER_VALUES.get((first, value))
+            raise InputError(f"--{name} is now --{path}{f' {meaning}' if meaning else ''}.")
+        similar = difflib.get_close_matches(first, sorted(known), n=1)
+        hint = f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
+        raise InputError(f"There is no setting --{name}{hint}")
+
+
+def running_parser() -> ConfigParser:
+    """Return the parser of the configuration in which the calling expression stands.
+
+    MONAI gives an expression (``$...``) the objects that it names, but no name for the whole configuration, which the
+    record of a run and the checks of its settings need. The parser is further up on the stack.
+
+    Raises:
+        RuntimeError: when the caller was not called by an expression of a configuration.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        parser = frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            return parser
+        frame = frame.f_back
+    raise RuntimeError("No configuration is being evaluated: call this in an expression of one.")
 
 
 def _values(arguments: Sequence[str]) -> dict[str, Any]:

@@ -24,13 +24,13 @@ TINY: dict[str, Any] = {
     "patch_size": [32, 32],
     "network_channels": [4, 6, 8],
     "guidance_channels": [4, 6],
-    "discriminator_channels": 4,
-    "discriminator_layers": 2,
-    "downstream_channels": [4, 6],
+    "discriminator_def#channels": 4,
+    "discriminator_def#num_layers_d": 2,
     "warmup_epochs": 1,
-    "frozen_task_steps": 2,
+    "bilevel#settings#frozen_task_steps": 2,
     "mlflow": False,
 }
+UNET = {"downstream_def#channels": [4, 6]}
 
 
 def write_picture(path: Path, seed: int, contrast: float = 1.0, size: int = 32, colour: bool = False) -> None:
@@ -76,13 +76,14 @@ def run(dataset_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the runs install their own
 
     def run_bundle(run_id: str = "training", overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
+        own_network = {"classification.yaml", "dynunet.yaml"} & set(overlays)
         places = {name: str(tmp_path / name) for name in ("output_dir", "model_dir")}
         workflow = ConfigWorkflow(
             config_file=[str(CONFIGS / name) for name in ("train.yaml", *overlays)],
             meta_file=str(CONFIGS / "metadata.json"),
             logging_file=False,
             run_id=run_id,
-            **{"dataset_dir": str(dataset_dir), **places, **TINY, **overrides},
+            **{"dataset_dir": str(dataset_dir), **places, **TINY, **({} if own_network else UNET), **overrides},
         )
         workflow.initialize()
         workflow.run()

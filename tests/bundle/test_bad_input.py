@@ -63,7 +63,9 @@ def test_empty_domain(run: Run, dataset_dir: Path, domain: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n but no more"])
 def test_unreadable_file_is_named(run: Run, dataset_dir: Path, content: bytes) -> None:
     lq(dataset_dir).write_bytes(content)
-    assert "patient0.png" in sentence(run, validation_fraction=0.0, test_fraction=0.0)
+    assert "patient0.png" in sentence(
+        run, **{"all_datalists#validation_fraction": 0.0, "all_datalists#test_fraction": 0.0}
+    )
 
 
 def test_colour_in_one_domain_only(run: Run, dataset_dir: Path) -> None:
@@ -76,27 +78,31 @@ def test_colour_in_one_domain_only(run: Run, dataset_dir: Path) -> None:
 
 def test_image_smaller_than_the_network_takes(run: Run, dataset_dir: Path) -> None:
     Image.open(lq(dataset_dir)).resize((6, 6)).save(lq(dataset_dir))
-    told = sentence(run, validation_fraction=0.0, test_fraction=0.0)
+    told = sentence(run, **{"all_datalists#validation_fraction": 0.0, "all_datalists#test_fraction": 0.0})
     assert "patient0.png" in told
     assert "6" in told
 
 
 def test_constant_image(run: Run, dataset_dir: Path) -> None:
     Image.new("L", (32, 32), 7).save(lq(dataset_dir))
-    assert "patient0.png" in sentence(run, validation_fraction=0.0, test_fraction=0.0)
+    assert "patient0.png" in sentence(
+        run, **{"all_datalists#validation_fraction": 0.0, "all_datalists#test_fraction": 0.0}
+    )
 
 
 def test_image_with_nan(run: Run, dataset_dir: Path) -> None:
     array = np.random.RandomState(0).rand(32, 32, 3)
     array[3, 4, 1] = np.nan
     write_nifti(dataset_dir / "lq" / "broken.nii.gz", array)
-    assert "broken.nii.gz" in sentence(run, validation_fraction=0.0, test_fraction=0.0)
+    assert "broken.nii.gz" in sentence(
+        run, **{"all_datalists#validation_fraction": 0.0, "all_datalists#test_fraction": 0.0}
+    )
 
 
 def test_held_out_images_are_checked_before_training_too(run: Run, dataset_dir: Path) -> None:
     for file in (dataset_dir / "references").iterdir():
         Image.new("L", (32, 32), 7).save(file)
-    assert "references" in sentence(run, validation_fraction=0.5)
+    assert "references" in sentence(run, **{"all_datalists#validation_fraction": 0.5})
 
 
 def test_label_of_another_shape(run: Run, dataset_dir: Path) -> None:
@@ -114,7 +120,7 @@ def test_unknown_loss_weight(run: Run) -> None:
 
 
 def test_unknown_wavelet(run: Run) -> None:
-    assert "daubechies99" in sentence(run, wavelet="daubechies99")
+    assert "daubechies99" in sentence(run, **{"loss#wavelet#wavelet": "daubechies99"})
 
 
 def test_checkpoint_of_another_architecture(run: Run, tmp_path: Path) -> None:
@@ -146,7 +152,7 @@ def test_patch_smaller_than_the_network_takes(run: Run) -> None:
 
 
 def test_early_stop_without_a_metric_to_watch(run: Run) -> None:
-    assert "early_stop_patience" in sentence(run, early_stop_patience=2, model_metric=None)
+    assert "early_stop#patience" in sentence(run, **{"early_stop#patience": 2}, model_metric=None)
 
 
 @pytest.mark.parametrize("name", ["epochs", "steps_per_epoch", "batch_size", "val_interval"])
@@ -159,6 +165,6 @@ def test_no_loss_with_a_weight(run: Run) -> None:
     assert "nothing to minimise" in sentence(run, loss_weights=none)
 
 
-@pytest.mark.parametrize("name", ["guided", "amp", "resume", "mlflow"])
+@pytest.mark.parametrize("name", ["network_def#guided", "amp", "resume", "mlflow"])
 def test_word_where_true_or_false_is_due(run: Run, name: str) -> None:
     assert "capital letter" in sentence(run, **{name: "false"})

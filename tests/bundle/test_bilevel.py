@@ -46,7 +46,7 @@ def pictures(folder: Path, domain: str, labels: list[Any]) -> list[dict[str, Any
 def test_labels_switch_bilevel_training_on(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
-    run(hypergradient=mode, neumann_step_size=1e-4)
+    run(hypergradient=mode, **{"bilevel#settings#neumann_step_size": 1e-4})
     printed = capsys.readouterr().out.splitlines()
     kind = "Separate" if mode == "none" else "Bi-level"
     assert printed[0].startswith(f"{kind} training (hypergradient {mode}): enhancement and a segmentation network")
@@ -98,7 +98,7 @@ def test_images_without_a_label_take_part_in_enhancement_alone(
 ) -> None:
     for name in ("patient0", "patient1"):
         (labelled_dir / "labels" / "lq" / f"{name}.png").unlink()
-    run(validation_fraction=0, test_fraction=0)
+    run(**{"all_datalists#validation_fraction": 0, "all_datalists#test_fraction": 0})
     assert "with the labels of 4 of 6 low-quality and 4 of 4 high-quality training images" in capsys.readouterr().out
 
 
@@ -114,7 +114,7 @@ def test_the_learning_rates_fall_after_the_warm_up(run: Run) -> None:
 
 def test_without_clean_readers_the_warm_up_is_enhancement_alone(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        run(frozen_task_networks=0)
+        run(**{"bilevel#settings#frozen_task_networks": 0})
     assert "frozen_task" not in caplog.text
     assert "epoch 1/2  discriminator" in caplog.text
 
@@ -157,7 +157,7 @@ def test_evaluation_does_without_a_downstream_network(
 
 
 def test_both_sides_are_tracked(run: Run, tmp_path: Path) -> None:
-    run(mlflow=True, experiment_name="trial", hypergradient="unrolled")
+    run(mlflow=True, **{"tracker#experiment_name": "trial"}, hypergradient="unrolled")
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'output_dir' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("trial")
     assert experiment is not None
@@ -182,7 +182,7 @@ def test_the_downstream_experiment_compares_trained_arms(
 
 
 def test_a_dynunet_is_an_overlay(run: Run) -> None:
-    run(overlays=("dynunet.yaml",), downstream_channels=[4, 6, 8], hypergradient="unrolled")
+    run(overlays=("dynunet.yaml",), **{"downstream_def#filters": [4, 6, 8]}, hypergradient="unrolled")
 
 
 def test_the_classification_overlay_does_without_labels(run: Run, labelled_dir: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_classification_overlay_does_without_labels(run: Run, labelled_dir: 
         ([0, 1, 0, 1, 0, 1], {}),
         (
             [[1, 0], [1, 1], [0, 1], [0, 0], [1, 1], [0, 1]],
-            {"hypergradient": "unrolled", "downstream_norm": "instance"},
+            {"hypergradient": "unrolled", "downstream_def#norm": "instance"},
         ),
     ],
 )
@@ -251,30 +251,30 @@ def test_batch_normalisation_is_refused_where_its_statistics_would_move(run: Run
     ("overrides", "message"),
     [
         ({"hypergradient": "exact"}, 'Unknown hypergradient "exact"'),
-        ({"inner_steps": 0}, "inner_steps"),
-        ({"inner_steps": -1}, "inner_steps"),
-        ({"inner_steps": 1.5}, "whole number"),
-        ({"guide_weight": -1}, "guide_weight"),
-        ({"finite_difference_epsilon": 0}, "finite_difference_epsilon"),
-        ({"neumann_terms": -1}, "neumann_terms"),
-        ({"neumann_step_size": 0}, "neumann_step_size"),
-        ({"damping": -0.1}, "damping"),
-        ({"early_stop_patience": 0}, "early_stop_patience"),
+        ({"bilevel#settings#inner_steps": 0}, "inner_steps"),
+        ({"bilevel#settings#inner_steps": -1}, "inner_steps"),
+        ({"bilevel#settings#inner_steps": 1.5}, "whole number"),
+        ({"bilevel#settings#guide_weight": -1}, "guide_weight"),
+        ({"bilevel#settings#finite_difference_epsilon": 0}, "finite_difference_epsilon"),
+        ({"bilevel#settings#neumann_terms": -1}, "neumann_terms"),
+        ({"bilevel#settings#neumann_step_size": 0}, "neumann_step_size"),
+        ({"bilevel#settings#damping": -0.1}, "damping"),
+        ({"early_stop#patience": 0}, "early_stop#patience"),
         ({"num_classes": 1}, "2 classes or more"),
         ({"task": "detection"}, "task must be segmentation, classification or none"),
         ({"task": "classification"}, "Add configs/classification.yaml"),
         ({"downstream_def#out_channels": 5}, "make num_classes and the network's output channels agree"),
         ({"downstream_def#norm": "batch", "hypergradient": "unrolled"}, 'norm="instance"'),
-        ({"downstream_judge_layers": ["encoder"]}, 'UNet has no layer "encoder"'),
+        ({"bilevel#feature_layers": ["encoder"]}, 'UNet has no layer "encoder"'),
         ({"model_metric": "auc"}, "model_metric must be"),
         ({"model_metric": "hausdorff95"}, "model_metric must be"),
         ({"warmup_epochs": 2}, "leaves none of the epochs (2) for bi-level training"),
-        ({"downstream_batch_size": 0}, "downstream_batch_size"),
-        ({"upper_batch_size": 0}, "upper_batch_size"),
-        ({"frozen_task_networks": -1}, "frozen_task_networks must be 0 or more"),
-        ({"frozen_task_steps": 0}, "frozen_task_steps and frozen_task_batch_size 1 or more"),
-        ({"frozen_task_batch_size": 0}, "frozen_task_steps and frozen_task_batch_size 1 or more"),
-        ({"warmup_objective": "task"}, 'Unknown warmup_objective "task"'),
+        ({"bilevel#settings#lower_batch_size": 0}, "lower_batch_size"),
+        ({"bilevel#settings#upper_batch_size": 0}, "upper_batch_size"),
+        ({"bilevel#settings#frozen_task_networks": -1}, "frozen_task_networks must be 0 or more"),
+        ({"bilevel#settings#frozen_task_steps": 0}, "frozen_task_steps and frozen_task_batch_size 1 or more"),
+        ({"bilevel#settings#frozen_task_batch_size": 0}, "frozen_task_steps and frozen_task_batch_size 1 or more"),
+        ({"bilevel#settings#warmup_objective": "task"}, 'Unknown warmup_objective "task"'),
         ({"epochs": 5, "warmup_epochs": 3, "val_interval": 3}, "val_interval 3 leaves no validation after the warm-up"),
     ],
 )
@@ -294,4 +294,6 @@ def test_labels_of_a_single_patient_leave_a_half_empty(run: Run, labelled_dir: P
     labels = sorted((labelled_dir / "labels" / "lq").glob("*.png"))
     for file in labels[1:]:
         file.unlink()
-    assert "two patients or more, and 1 has" in refused(run, validation_fraction=0, test_fraction=0)
+    assert "two patients or more, and 1 has" in refused(
+        run, **{"all_datalists#validation_fraction": 0, "all_datalists#test_fraction": 0}
+    )

@@ -33,9 +33,10 @@ def test_shipped_weights_fit_the_configured_network_and_hold_a_prototype() -> No
 def test_the_shipped_downstream_network_is_the_configured_one() -> None:
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs" / "train.yaml"))
-    parser.update({"bilevel": True, "classes": 4})
+    parser["task_def"] = {"_target_": "scripts.tasks.SegmentationTask", "num_classes": 4}
     described = ModelSpec.load(BUNDLE / "models" / "model.pt").downstream
-    assert described == parser.get_parsed_content("downstream_description")
+    task, definition = (parser.get_parsed_content(name) for name in ("task_def", "downstream_def"))
+    assert described == task.describe(definition)
     network = load_downstream(BUNDLE / "models" / "model.pt")
     assert network(torch.rand(1, 1, 48, 56)).shape == (1, 4, 48, 56)
 

@@ -41,7 +41,7 @@ def test_training_leaves_a_network_a_checkpoint_and_pictures(
 
 
 def test_training_describes_the_network_and_calibrates_the_report(run: Run, tmp_path: Path) -> None:
-    run(validation_fraction=0.5)
+    run(**{"all_datalists#validation_fraction": 0.5})
     description = ModelSpec.load(tmp_path / "model_dir" / "model.pt")
     assert description.network["channels"] == [4, 6, 8]
     assert description.thresholds is not None
@@ -60,13 +60,11 @@ def test_monais_train_properties_are_there(run: Run) -> None:
             assert getattr(workflow, name) is not None, name
 
 
-def test_every_setting_of_the_first_part_is_recorded() -> None:
+def test_the_first_part_has_few_settings_and_the_file_is_short() -> None:
     text = (CONFIGS / "train.yaml").read_text()
     first_part = yaml.safe_load(text.split("# ================", 1)[0])
-    places = {"imports", "bundle_root", "output_dir", "model_dir", "panel_cases"}
-    tracking = {"mlflow", "tracking_uri", "experiment_name", "run_name"}
-    recorded = set(yaml.safe_load(text)["settings"])
-    assert recorded == set(first_part) - places - tracking
+    assert 25 <= len(set(first_part) - {"imports"}) <= 30
+    assert len(text.splitlines()) <= 220
 
 
 def test_resumed_run_equals_one_that_never_stopped(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +101,8 @@ def test_evaluation_reports_every_held_out_patient(
 
 
 def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_path: Path) -> None:
-    run(mlflow=True, experiment_name="trial")
-    run("evaluating", ("evaluate.yaml",), mlflow=True, experiment_name="trial")
+    run(mlflow=True, **{"tracker#experiment_name": "trial"})
+    run("evaluating", ("evaluate.yaml",), mlflow=True, **{"tracker#experiment_name": "trial"})
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'output_dir' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("trial")
     assert experiment is not None
@@ -114,6 +112,7 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
         trained.data.metrics
     )
     assert trained.data.params["batch_size"] == "2"
+    assert trained.data.params["discriminator_def.channels"] == "4"
     files = {file.path for file in client.list_artifacts(trained.info.run_id)}
     assert {"model.pt", "checkpoint.pt", "configuration.yaml", "panels"} <= files
     assert "ssim" in evaluated.data.metrics
@@ -121,7 +120,7 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
 
 
 def test_training_stops_early_when_nothing_improves(run: Run) -> None:
-    workflow = run(epochs=8, learning_rate=0.0, d_learning_rate=0.0, early_stop_patience=2)
+    workflow = run(epochs=8, learning_rate=0.0, **{"d_optimizer#lr": 0.0, "early_stop#patience": 2})
     assert workflow.trainer.state.epoch == 3
 
 
@@ -162,7 +161,7 @@ def test_volumes_train_by_slices_or_whole(run: Run, tmp_path: Path, spatial_dims
         dataset_dir=str(tmp_path / "volumes"),
         spatial_dims=spatial_dims,
         patch_size=[16] * spatial_dims if spatial_dims == 3 else [32, 32],
-        wavelet_level_weights=[0.1, 1.0],
+        **{"loss#wavelet#level_weights": [0.1, 1.0]},
     )
 
 

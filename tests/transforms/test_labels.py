@@ -55,7 +55,7 @@ def test_a_key_may_be_missing_if_allowed() -> None:
     [
         (3, "is 3 but classes go from 0 to 2: mend it, or set --num_classes"),
         (-1, "is -1 but classes go from 0 to 2"),
-        ([0, 1, 0], r"is the list \[0, 1, 0\]: set --multi_label True"),
+        ([0, 1, 0], r"is the list \[0, 1, 0\]: set --task_def#multi_label True"),
         ("b.nii.gz", 'is the file "b.nii.gz": leave configs/classification.yaml out'),
         (Path("b.nii.gz"), 'is the file "b.nii.gz": leave configs/classification.yaml out'),
         (1.0, "is 1.0: give the number of its class"),
@@ -74,7 +74,7 @@ def test_what_is_no_class_is_refused(label: Any, message: str) -> None:
         ([0, 1, 2], r"is \[0, 1, 2\]: give a list of 3 numbers"),
         ([0, 1, 0.5], r"is \[0, 1, 0.5\]: give a list"),
         ([0, 1, True], r"is \[0, 1, True\]: give a list"),
-        (1, "is the number 1: set --multi_label False"),
+        (1, "is the number 1: set --task_def#multi_label False"),
         ("b.nii.gz", 'is the file "b.nii.gz": leave configs/classification.yaml out'),
         (None, "is None: give a list of 3 numbers"),
     ],

@@ -7,14 +7,6 @@ The modules that are commands as well (``python -m scripts.data.datalist``) are 
 
 from __future__ import annotations
 
-from .classes import (
-    TASKS,
-    count_classes,
-    describe_training,
-    is_multi_label,
-    labelled_entries,
-    without_labels,
-)
 from .seeded_samples import SeededSamples
 from .unpaired import GUIDE, GUIDE_LABEL, IMAGE, LABEL, PATIENT, EpochSampler, UnpairedDataset
 
@@ -24,13 +16,7 @@ __all__ = [
     "IMAGE",
     "LABEL",
     "PATIENT",
-    "TASKS",
     "EpochSampler",
     "SeededSamples",
     "UnpairedDataset",
-    "count_classes",
-    "describe_training",
-    "is_multi_label",
-    "labelled_entries",
-    "without_labels",
 ]

@@ -26,7 +26,7 @@ from monai.utils import convert_to_tensor
 from PIL import Image
 from torch import nn
 
-from ..data import IMAGE, LABEL, TASKS, SeededSamples
+from ..data import IMAGE, LABEL, SeededSamples
 from ..engines import REFERENCE, train_downstream
 from ..errors import InputError
 from ..files import atomic_write
@@ -37,6 +37,7 @@ from ..handlers.task_metrics import accuracy, auc_by_class, class_pair, dice_by_
 from ..inferers import ClassificationInferer, SegmentationInferer
 from ..networks import reinitialized
 from ..reports.tables import markdown_table
+from ..tasks import TASKS
 from ..transforms.slices import slices_with_content, through_plane_axis
 from ..visualize import compose_grid, display_plane, enlarged, grey_or_colour
 from .costs import ENHANCEMENT, load_costs, relative_cost

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
-from ..data import LABEL, TASKS
+from ..data import LABEL
 from ..engines import TASK_IMAGE, TASK_PRED, TASK_REFERENCE
 from ..errors import InputError
 from ..handlers.task_metrics import (
@@ -24,6 +24,7 @@ from ..handlers.task_metrics import (
     one_hot_pair,
     surface_dice_by_class,
 )
+from ..tasks import TASKS
 from ..transforms.loading import RASTER_SUFFIXES
 
 STATES = {"input": TASK_IMAGE, "enhanced": TASK_PRED, "reference": TASK_REFERENCE}

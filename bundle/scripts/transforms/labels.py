@@ -67,7 +67,7 @@ class ClassLabeld(MapTransform):
     def _class(self, label: Any, name: str) -> torch.Tensor:
         if isinstance(label, (list, tuple)):
             raise InputError(
-                f"{name} is the list {list(label)}: set --multi_label True, or give the number of its class"
+                f"{name} is the list {list(label)}: set --task_def#multi_label True, or give the number of its class"
             )
         if not _is_whole_number(label):
             raise InputError(_no_class(label, name, "the number of its class"))
@@ -80,7 +80,7 @@ class ClassLabeld(MapTransform):
     def _classes(self, label: Any, name: str) -> torch.Tensor:
         due = f"a list of {self.num_classes} numbers, a 0 or 1 for each class"
         if _is_whole_number(label):
-            raise InputError(f"{name} is the number {label}: set --multi_label False, or give {due}")
+            raise InputError(f"{name} is the number {label}: set --task_def#multi_label False, or give {due}")
         if not isinstance(label, (list, tuple)):
             raise InputError(_no_class(label, name, due))
         if len(label) != self.num_classes:

@@ -1,0 +1,433 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The runs of the configurations: the checks of their settings, what they print first, and the steps of a training.
+
+A configuration says which objects exist and calls these functions in the order of the run. Objects are made when an
+expression first names them, so that wrong settings are refused before the data are read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Compose
+from torch import nn
+
+from .command_line import refuse_unknown_settings, running_parser
+from .data.unpaired import of_other_patients
+from .errors import require, show_input_errors_plainly
+from .handlers import collect_cues, load_model
+from .inference import CaseEnhancer, calibrate
+from .inferers import ConsistentInferer, usable_device
+from .io import find_cases
+from .model_spec import ModelSpec
+from .networks import HQGNet
+from .reports import SafetyThresholds
+from .tasks import TASKS, Entries, Task, labelled_entries
+from .transforms import CheckImaged, OrientVolumesd, RescaleIntensityd
+
+Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
+Settings = Mapping[str, Any]
+
+_FLAGS = ("amp", "resume", "mlflow", "network_def#guided", "loss#wavelet#stationary", "loss#wavelet#relative")
+_IMAGE_METRICS = ("psnr", "ssim", "ms_ssim")
+_NOT_SETTINGS = ("_meta_", "imports")
+
+
+# ------------------------------------------------------------------------------------------- the configuration itself
+
+
+def executed_configuration() -> dict[str, Any]:
+    """Return the configuration as it runs, overlays and command line included, in plain types."""
+    content = {name: value for name, value in running_parser().get().items() if name != "_meta_"}
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return plain
+
+
+def executed_settings() -> dict[str, Any]:
+    """Return the plain values of the configuration as it runs, by path (``"epochs"``, ``"early_stop#patience"``).
+
+    Expressions, references and lists of components are left out, but for the device, which is given as text.
+    """
+    parser = running_parser()
+    settings: dict[str, Any] = {}
+
+    def collect(path: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                if not str(key).startswith("_") and key not in _NOT_SETTINGS:
+                    collect(f"{path}#{key}" if path else str(key), part)
+        elif _is_plain(value):
+            settings[path] = value
+
+    collect("", parser.get())
+    if "device" in parser:
+        settings["device"] = str(parser.get_parsed_content("device"))
+    return settings
+
+
+def tracked_parameters(settings: Settings) -> dict[str, Any]:
+    """Return settings under names that MLflow allows: ``"early_stop.patience"`` for ``"early_stop#patience"``."""
+    return {path.replace("#", "."): value for path, value in settings.items()}
+
+
+def arguments_of(identifier: str) -> dict[str, Any]:
+    """Return the arguments of a component of the configuration, and the defaults of those that it does not give.
+
+    Args:
+        identifier: path of the component, with ``_target_`` and without positional arguments.
+    """
+    parser = running_parser()
+    module, _, name = parser[identifier]["_target_"].rpartition(".")
+    given = {
+        key: parser.get_parsed_content(f"{identifier}#{key}") for key in parser[identifier] if not key.startswith("_")
+    }
+    bound = inspect.signature(getattr(importlib.import_module(module), name)).bind(**given)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def present(*groups: Any) -> list[Any]:
+    """Return the parts of all groups, lists and mappings of parts, without those that are switched off (None)."""
+    parts = [part for group in groups for part in (group.values() if isinstance(group, Mapping) else group)]
+    return [part for part in parts if part is not None]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.startswith(("$", "@", "%"))
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(part) and not isinstance(part, Mapping) for part in value)
+    return not isinstance(value, Mapping)
+
+
+# ----------------------------------------------------------------------------------------------- the checks of settings
+
+
+def begin(settings: Settings) -> None:
+    """Begin a run of train.yaml or an overlay of it: errors are told in one sentence, and wrong settings refused.
+
+    Args:
+        settings: of :func:`executed_settings`.
+
+    Raises:
+        InputError: for an unknown setting or task, and a word where True or False is due.
+    """
+    show_input_errors_plainly()
+    refuse_unknown_settings()
+    _check_flags({name: settings[name] for name in _FLAGS if name in settings})
+    task, made_for = settings["task"], settings["downstream_task"]
+    require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
+    require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
+
+
+def check_training_settings(settings: Settings) -> None:
+    """Refuse settings of a training that are wrong whatever the data are.
+
+    Args:
+        settings: of :func:`executed_settings`.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    patch_size, dims = settings["patch_size"], settings["spatial_dims"]
+    require(
+        len(patch_size) == dims,
+        f"patch_size needs one number per axis of the network: {dims}, not {len(patch_size)}.",
+    )
+    for name in ("epochs", "steps_per_epoch", "batch_size", "val_interval"):
+        require(settings[name] >= 1, f"{name} must be at least 1, not {settings[name]}.")
+    patience = settings["early_stop#patience"]
+    require(
+        patience is None or patience >= 1,
+        f"early_stop#patience counts validations and must be 1 or more, not {patience}.",
+    )
+    require(
+        patience is None or settings["model_metric"] not in (None, "newest"),
+        "early_stop#patience needs a model_metric to watch.",
+    )
+
+
+def check_training(
+    settings: Settings, datalists: Datalists, task: Task | None, network: HQGNet, downstream: nn.Module | None
+) -> None:
+    """Refuse settings of a training that do not fit the data or the networks.
+
+    Args:
+        settings: of :func:`executed_settings`.
+        datalists: the four lists of the data set.
+        task: of the downstream network; None without one.
+        network: the enhancer.
+        downstream: the downstream network S; None without one.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    patch_size, epochs, warmup = settings["patch_size"], settings["epochs"], settings["warmup_epochs"]
+    require(
+        min(patch_size) >= network.minimum_size,
+        f"patch_size must be at least {network.minimum_size} along each axis for this network.",
+    )
+    if task is None or downstream is None:
+        return
+    require(
+        warmup < epochs,
+        f"warmup_epochs ({warmup}) leaves none of the epochs ({epochs}) for bi-level training: set more epochs or a "
+        "shorter warm-up, or task none.",
+    )
+    interval = min(settings["val_interval"], epochs)
+    require(
+        not datalists["validation"] or epochs - epochs % interval > warmup,
+        f"val_interval {settings['val_interval']} leaves no validation after the warm-up ({warmup} of {epochs} "
+        "epochs), so that no network of bi-level training would be kept: lower it.",
+    )
+    task.check_network(downstream, settings["channels"], patch_size)
+
+
+def choose_metric(model_metric: str | None, task: Task | None, datalists: Datalists) -> str | None:
+    """Return the validation metric by which the network to keep is chosen.
+
+    Args:
+        model_metric: the setting: a metric's name, ``"auto"`` or ``"newest"``.
+        task: of the downstream network; None without one.
+        datalists: the four lists of the data set.
+
+    Returns:
+        The name; None for the newest network.
+
+    Raises:
+        InputError: for a metric that is not measured, or of which less is better.
+    """
+    measured = task if task is not None and labelled_entries(datalists["validation"]) else None
+    if model_metric == "auto":
+        return "ssim" if measured is None else measured.key_metric
+    if model_metric in (None, "newest"):
+        return None
+    scores = measured.rising_metrics if measured else ()
+    labels = " or ".join((task or TASKS["segmentation"]).rising_metrics)
+    require(
+        model_metric in (*_IMAGE_METRICS, *scores),
+        f"model_metric must be auto, {', '.join(_IMAGE_METRICS)}, newest or, with labelled validation images, "
+        f"{labels}, not {model_metric}.",
+    )
+    return model_metric
+
+
+def check_downstream_experiment(settings: Settings, datalists: Datalists, task: Task | None) -> None:
+    """Refuse settings and data with which the downstream experiment cannot be made, before its arms are trained.
+
+    Args:
+        settings: of :func:`executed_settings`.
+        datalists: the four lists of the data set.
+        task: of the downstream network; None without one.
+
+    Raises:
+        InputError: naming the setting or the list.
+    """
+    name = "The downstream experiment needs"
+    require(settings["task"] != "none", f"{name} a task: set it to segmentation or classification.")
+    require(
+        settings["datalist"] is not None or Path(settings["dataset_dir"], "datalist.json").is_file(),
+        f"{name} a datalist, or every seed would test on a split of its own: write one by python -m "
+        "scripts.data.datalist --dataset_dir DIR --output_file DIR/datalist.json, before the arms are trained.",
+    )
+    require(task is not None, f"{name} labels: no entry of training_lq has one.")
+    require(
+        bool(labelled_entries(datalists["testing"])),
+        f"{name} test images with a label: no entry of testing has one.",
+    )
+
+
+def _check_flags(flags: Settings) -> None:
+    wrong = [name for name, value in flags.items() if not isinstance(value, bool)]
+    require(
+        not wrong, f"{', '.join(wrong)}: give True or False, which the command line takes with a capital letter only."
+    )
+
+
+# ---------------------------------------------------------------------------------------------- training and evaluation
+
+
+def describe_training(settings: Settings, datalists: Datalists, frozen_task_networks: int) -> str:
+    """Return one or two lines that say how training will go, and why.
+
+    Args:
+        settings: of :func:`executed_settings`.
+        datalists: the four lists of the data set.
+        frozen_task_networks: their number, where there is something that they can learn from.
+    """
+    task, entries, guides = settings["task"], datalists["training_lq"], datalists["training_hq"]
+    labelled, labelled_guides = labelled_entries(entries), labelled_entries(guides)
+    if task == "none":
+        return "Training enhancement only: task is none."
+    if not labelled:
+        return "Training enhancement only: no low-quality training image has a label."
+    mode = settings["hypergradient"]
+    lines = [
+        f"{'Separate' if mode == 'none' else 'Bi-level'} training (hypergradient {mode}): enhancement and a {task} "
+        f"network, with the labels of {len(labelled)} of {len(entries)} low-quality and {len(labelled_guides)} of "
+        f"{len(guides)} high-quality training images."
+    ]
+    others = len(of_other_patients(labelled_guides, labelled))
+    if frozen_task_networks > 0 and others:
+        lines.append(
+            f"First, {frozen_task_networks} frozen task network{'s' * (frozen_task_networks > 1)} will learn from "
+            f"{others} labelled high-quality images of other patients; the {task} network begins as the first of them."
+        )
+    elif frozen_task_networks > 0:
+        why = (
+            "the labelled high-quality images are all of patients with labelled low-quality images"
+            if labelled_guides
+            else "no high-quality training image has a label"
+        )
+        lines.append(
+            f"There are no frozen task networks, since {why}: the warm-up is enhancement without the task, and the "
+            f"{task} network begins from nothing. A short warm-up and several inner steps suit that better, such as "
+            "--warmup_epochs 1 --bilevel#settings#inner_steps 3."
+        )
+    return "\n".join(lines)
+
+
+def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | torch.device, slice_axis: int) -> None:
+    """Let the cues of the high-quality set begin with mean 0 and deviation 1; nothing happens without guidance.
+
+    Args:
+        network: the network, not yet trained.
+        guides: batches of the high-quality set.
+        device: where the network is.
+        slice_axis: spatial axis of a volume along which a 2-D network takes its slices.
+    """
+    if network.guided:
+        dims = network.enhancer.spatial_dims
+        network.guidance.standardize_(collect_cues(network, guides, device, spatial_dims=dims, slice_axis=slice_axis))
+
+
+def train(
+    trainer: Any, checkpoint: Any, early_stop: Any = None, resume: bool = False, pause_after: int | None = None
+) -> None:
+    """Train, or go on with a training.
+
+    Args:
+        trainer: the trainer.
+        checkpoint: the :class:`scripts.handlers.TrainingCheckpoint` to resume from.
+        early_stop: the :class:`scripts.handlers.EarlyStop` of the evaluator. Defaults to None.
+        resume: whether to go on from the checkpoint. Defaults to False.
+        pause_after: the epoch after which the training pauses. Defaults to None.
+    """
+    if early_stop is not None:
+        early_stop.set_trainer(trainer)
+    if resume:
+        checkpoint.resume(trainer, pause_after)
+    trainer.run()
+
+
+def calibrate_model(model_file: str | Path, entries: Entries, device: str | torch.device, samples: int = 4) -> None:
+    """Learn, from images that a reader may trust, where the measures of inference's report begin to be suspicious.
+
+    Args:
+        model_file: ``model.pt``; the limits are written into ``model.json`` beside it.
+        entries: of a datalist: the validation images.
+        device: where to run the network.
+        samples: draws of the cue for the uncertainty. Defaults to 4.
+    """
+    if len(entries) < SafetyThresholds.LEAST_CASES:
+        return
+    spec, device = ModelSpec.load(model_file), usable_device(device)
+    network = HQGNet(**spec.network).to(device).eval()
+    load_model(network, model_file)
+    dims = spec.network["spatial_dims"]
+    preprocessing = Compose(
+        [
+            OrientVolumesd("image"),
+            CheckImaged(
+                "image",
+                channels=spec.network["in_channels"],
+                spatial_dims=dims,
+                minimum_size=network.minimum_size,
+                slice_axis_key="slice_axis",
+            ),
+            RescaleIntensityd("image", *spec.percentiles, window=spec.window),
+        ]
+    )
+    inferer = ConsistentInferer(dims, batch_size=4 if device.type == "cuda" else 1)
+    enhancer = CaseEnhancer(network, preprocessing, inferer, slice_axis=spec.slice_axis, samples=samples)
+    calibrate(enhancer, *find_cases([entry["image"] for entry in entries]), model_file)
+
+
+def has_downstream(task: Task | None, downstream_file: str | Path) -> bool:
+    """Return whether there are a task and a trained downstream network for it."""
+    return task is not None and Path(downstream_file).is_file()
+
+
+def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: str | Path, reads: bool) -> None:
+    """Say where the downstream network is left out of an evaluation, and why.
+
+    Args:
+        settings: of :func:`executed_settings`.
+        datalists: the four lists of the data set.
+        downstream_file: of the downstream network.
+        reads: whether it takes part.
+
+    Raises:
+        InputError: when there are no test images.
+    """
+    require(len(datalists["testing"]) > 0, "There are no test images: the datalist, or the split, leaves none.")
+    if reads or settings["task"] == "none" or not labelled_entries(datalists["testing"]):
+        return
+    reason = (
+        f"there is no {downstream_file}."
+        if labelled_entries(datalists["training_lq"])
+        else "no entry of training_lq has a label, from which the classes would be counted."
+    )
+    print(f"The downstream network is left out: {reason}", flush=True)
+
+
+def guides_by_style(entries: Entries, preprocessing: Callable[[Any], Any]) -> dict[str, list[Any]]:
+    """Return the prepared high-quality items of a datalist by their ``"style"``; those without one are left out."""
+    styles = sorted({entry["style"] for entry in entries if "style" in entry})
+    return {style: [preprocessing(entry) for entry in entries if entry.get("style") == style] for style in styles}
+
+
+# --------------------------------------------------------------------------------------------------------- inference
+
+
+def begin_inference(input_dir: str, datalist: str | None, output_dir: str, flags: Settings) -> None:
+    """Begin the run of inference.yaml, see :func:`begin`.
+
+    Args:
+        input_dir: the setting.
+        datalist: the setting.
+        output_dir: the setting.
+        flags: settings that are True or False.
+
+    Raises:
+        InputError: when it is not said what to enhance or where to, or for a word where True or False is due.
+    """
+    show_input_errors_plainly(status=2)
+    refuse_unknown_settings()
+    require(
+        bool(input_dir) or bool(datalist),
+        "Say what to enhance: --input_dir FILE_OR_FOLDER, or --datalist FILE.",
+    )
+    require(bool(output_dir), "Say where results go: --output_dir FOLDER.")
+    _check_flags(flags)
+
+
+def begin_calibration(input_dir: str | Iterable[str], datalist: str | None) -> None:
+    """Begin the run ``calibrating`` of inference.yaml, see :func:`begin_inference`.
+
+    Raises:
+        InputError: when it is not said what to calibrate on.
+    """
+    show_input_errors_plainly(status=2)
+    refuse_unknown_settings()
+    require(
+        bool(input_dir) or bool(datalist),
+        "Say what to calibrate on: --input_dir FILE_OR_FOLDER, or --datalist FILE, whose validation images are taken.",
+    )

@@ -1,0 +1,176 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+from scripts import workflow
+from scripts.errors import InputError
+from scripts.networks import HQGNet
+from scripts.tasks import ClassificationTask, SegmentationTask, Task
+
+NUMBERS = [{"image": "a", "label": 0}, {"image": "b", "label": 2}, {"image": "c"}]
+LISTS = [{"image": "a", "label": [0, 1, 1]}, {"image": "b"}]
+LABELLED, UNLABELLED = {"validation": NUMBERS}, {"validation": [{"image": "a"}]}
+
+
+# ------------------------------------------------------------------------------ the executed configuration
+
+
+def evaluated(expression: str, **content: Any) -> Any:
+    parser = ConfigParser({"imports": ["$import scripts.workflow as workflow"], **content, "result": f"${expression}"})
+    return parser.get_parsed_content("result")
+
+
+def test_settings_are_the_plain_values_by_path() -> None:
+    content = {
+        "epochs": 3,
+        "patch_size": [96, 112],
+        "twice": "$2 * @epochs",
+        "part": {"_target_": "builtins.dict", "of": {"size": None, "same": "@epochs"}},
+        "steps": [{"_target_": "builtins.dict"}],
+        "device": "$'c' + 'pu'",
+    }
+    settings = evaluated("workflow.executed_settings()", **content)
+    assert settings == {"epochs": 3, "patch_size": [96, 112], "part#of#size": None, "device": "cpu"}
+
+
+def test_the_executed_configuration_can_be_written_down() -> None:
+    configuration = evaluated("workflow.executed_configuration()", epochs=3, part={"set": {1}})
+    assert configuration["epochs"] == 3
+    assert configuration["part"] == {"set": "{1}"}
+
+
+def test_arguments_of_a_component_hold_its_defaults() -> None:
+    network = {"_target_": "scripts.networks.HQGNet", "channels": [4, 6], "spatial_dims": "@dims"}
+    arguments = evaluated("workflow.arguments_of('network_def')", network_def=network, dims=3)
+    assert arguments["channels"] == [4, 6]
+    assert arguments["spatial_dims"] == 3
+    assert arguments["cue_channels"] == 64
+    assert HQGNet(**arguments).guided
+
+
+def test_parts_that_are_switched_off_are_left_out() -> None:
+    assert workflow.present({"a": 1, "b": None}, [2, None]) == [1, 2]
+
+
+# ------------------------------------------------------------------------------ the metric to watch
+
+
+@pytest.mark.parametrize(
+    ("setting", "task", "datalists", "expected"),
+    [
+        ("auto", None, UNLABELLED, "ssim"),
+        ("auto", SegmentationTask(2), LABELLED, "dice"),
+        ("auto", ClassificationTask(2), LABELLED, "auc"),
+        ("auto", SegmentationTask(2), UNLABELLED, "ssim"),
+        ("newest", SegmentationTask(2), LABELLED, None),
+        ("psnr", SegmentationTask(2), LABELLED, "psnr"),
+        ("surface_dice", SegmentationTask(2), LABELLED, "surface_dice"),
+    ],
+)
+def test_the_metric_that_chooses_the_network(
+    setting: str, task: Task | None, datalists: dict[str, Any], expected: str | None
+) -> None:
+    assert workflow.choose_metric(setting, task, datalists) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "task", "datalists"),
+    [
+        ("fid", None, UNLABELLED),
+        ("dice", SegmentationTask(2), UNLABELLED),
+        ("hausdorff95", SegmentationTask(2), LABELLED),
+        ("auc", SegmentationTask(2), LABELLED),
+    ],
+)
+def test_a_metric_that_is_not_measured_or_of_which_less_is_better_is_refused(
+    setting: str, task: Task | None, datalists: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=f"model_metric must be.*not {setting}"):
+        workflow.choose_metric(setting, task, datalists)
+
+
+# ------------------------------------------------------------------------------ the first lines of a training
+
+
+def described(
+    entries: list[dict[str, Any]], guides: list[dict[str, Any]], task: str, mode: str, frozen_task_networks: int
+) -> list[str]:
+    settings = {"task": task, "hypergradient": mode}
+    datalists = {"training_lq": entries, "training_hq": guides}
+    return workflow.describe_training(settings, datalists, frozen_task_networks).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("entries", "task", "expected"),
+    [
+        (
+            NUMBERS,
+            "classification",
+            "Bi-level training .hypergradient unrolled.*labels of 2 of 3 low-quality and 1 of 2 high-quality",
+        ),
+        (NUMBERS, "none", "enhancement only: task is none"),
+        ([{"image": "a"}], "segmentation", "enhancement only: no low-quality training image has a label"),
+    ],
+)
+def test_the_first_line_says_how_training_goes(entries: list[dict[str, Any]], task: str, expected: str) -> None:
+    assert re.search(expected, described(entries, LISTS, task, "unrolled", 2)[0])
+
+
+@pytest.mark.parametrize(
+    ("guides", "expected"),
+    [
+        ([{"image": "x", "label": "l", "patient": "a"}], "all of patients with labelled low-quality images"),
+        ([{"image": "x", "patient": "b"}], "no high-quality training image has a label"),
+        (
+            [{"image": "x", "label": "l", "patient": who} for who in "abc"],
+            "2 frozen task networks will learn from 2 labelled high-quality images",
+        ),
+    ],
+)
+def test_it_says_whether_frozen_task_networks_can_learn(guides: list[dict[str, Any]], expected: str) -> None:
+    entries = [{"image": "y", "label": "m", "patient": "a"}, {"image": "z", "patient": "b"}]
+    lines = described(entries, guides, "segmentation", "first_order", 2)
+    assert len(lines) == 2
+    assert expected in lines[1]
+    assert len(described(entries, guides, "segmentation", "none", 0)) == 1
+
+
+# ------------------------------------------------------------------------------ other checks, parts
+
+
+def test_guides_are_prepared_by_style() -> None:
+    entries = [{"image": 1, "style": "b"}, {"image": 2, "style": "a"}, {"image": 3}, {"image": 4, "style": "b"}]
+    assert workflow.guides_by_style(entries, lambda entry: entry["image"]) == {"a": [2], "b": [1, 4]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "datalists", "task", "message"),
+    [
+        ({"task": "none"}, {}, None, "a task"),
+        ({"datalist": None}, {}, None, "a datalist"),
+        ({}, {}, None, "no entry of training_lq"),
+        ({}, {"testing": [{"image": "a"}]}, SegmentationTask(2), "no entry of testing"),
+    ],
+)
+def test_the_downstream_experiment_is_refused_before_its_arms_are_trained(
+    settings: dict[str, Any], datalists: dict[str, Any], task: Task | None, message: str
+) -> None:
+    usual = {"task": "segmentation", "datalist": "list.json", "dataset_dir": "/nowhere"}
+    with pytest.raises(InputError, match=message):
+        workflow.check_downstream_experiment({**usual, **settings}, datalists, task)
+
+
+def test_a_model_of_few_validation_images_is_not_calibrated() -> None:
+    workflow.calibrate_model("/nowhere/model.pt", [{"image": "a"}, {"image": "b"}], "cpu")
+
+
+@pytest.mark.parametrize(("input_dir", "output_dir", "message"), [("", "x", "what to enhance"), ("x", "", "where")])
+def test_inference_needs_images_and_a_place(input_dir: str, output_dir: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        workflow.begin_inference(input_dir, None, output_dir, {})
