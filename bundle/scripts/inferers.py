@@ -16,7 +16,7 @@ from monai.utils import ensure_tuple_rep
 from torch.nn import functional as F
 
 from .errors import InputError
-from .networks import Enhancer, HQGNet, JointNorm, pad_to_multiple
+from .networks import HQGNet, JointNorm, pad_to_multiple
 
 
 class EnhancementInferer(Inferer):
@@ -220,32 +220,29 @@ class ConsistentInferer(Inferer):
                 f"An image with {dims} spatial dimensions does not fit a {self.spatial_dims}-D network: "
                 "use a network with the right spatial_dims."
             )
-        enhancer = network.enhancer
         device = network.prototype_mean.device
         cue = network.prototype_mean.unsqueeze(0) if cue is None else cue.to(device)
         sliced = dims != self.spatial_dims
         plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
-        window = [min(size, side) for size, side in zip(plane, self._window(enhancer), strict=True)]
+        window = [min(size, side) for size, side in zip(plane, self._window(network), strict=True)]
         tiled = window != plane
         if not sliced and not tiled:
-            return enhancer(inputs.to(device), cue).to(inputs.device)
-        norm = JointNorm(enhancer)
+            return network.enhance_with_cue(inputs.to(device), cue).to(inputs.device)
+        norm = JointNorm(network)
         parts = self._spread_parts(inputs, slice_axis if sliced else None, window, tiled)
         if tiled:
             with norm.measure():
-                features = enhancer.encoder(enhancer.pad(parts.to(device)))
-                code = enhancer.pooled_code(features[-1]).mean(dim=0, keepdim=True)
-                enhancer.decode(features, cue.expand(len(parts), -1), code.expand(len(parts), -1))
+                code = network.encode_parts(parts.to(device), cue)
         else:
-            chunks = [enhancer.encode(chunk.to(device)) for chunk in parts.split(self.batch_size)]
+            chunks = [network.encode_image(chunk.to(device)) for chunk in parts.split(self.batch_size)]
             code = torch.cat(chunks).mean(dim=0, keepdim=True)
 
         # What lies beyond the edge of a window is more like what lies before it than like the convolutions' zeros.
-        margin = 4 * enhancer.stride if tiled else 0
+        margin = 4 * network.stride if tiled else 0
 
         def enhance(batch: torch.Tensor) -> torch.Tensor:
             wider = F.pad(batch, [margin] * (2 * self.spatial_dims), mode="replicate")
-            pred = enhancer(wider, cue.expand(len(batch), -1), code.expand(len(batch), -1))
+            pred = network.enhance_with_cue(wider, cue, code)
             for axis in range(2, pred.ndim):
                 pred = pred.narrow(axis, margin, batch.shape[axis])
             return pred
@@ -267,21 +264,21 @@ class ConsistentInferer(Inferer):
         result: torch.Tensor = enhanced
         return result
 
-    def _window(self, enhancer: Enhancer) -> list[int]:
+    def _window(self, network: HQGNet) -> list[int]:
         """Side lengths of the window for a network."""
         sides: Sequence[int | float]
         if self.window is None:
-            values = {2: 1024**2, 3: 96**3}[self.spatial_dims] * 16 / enhancer.final.in_channels
+            values = {2: 1024**2, 3: 96**3}[self.spatial_dims] * 16 / network.width
             sides = [values ** (1 / self.spatial_dims)] * self.spatial_dims
         else:
             sides = self.window
-        stride = enhancer.stride
+        stride = network.stride
         if self.window is not None and min(self.window) < 8 * stride:
             raise InputError(
                 f"A window of {min(self.window)} pixels is mostly edge for this network: set --window to "
                 f"{8 * stride} or more."
             )
-        return [max(math.ceil(side / stride) * stride, enhancer.minimum_size) for side in sides]
+        return [max(math.ceil(side / stride) * stride, network.minimum_size) for side in sides]
 
     def _spread_parts(
         self, inputs: torch.Tensor, slice_axis: int | None, window: Sequence[int], tiled: bool

@@ -2,17 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training and evaluation workflows of HQG-Net."""
 
-from .bilevel_trainer import WARMUP_OBJECTIVES, BilevelTrainer
-from .downstream import (
-    DownstreamProblem,
-    FrozenTaskNetworks,
-    check_downstream,
-    train_downstream,
-)
+from .averaging import NamedEMAHandler
+from .bilevel_settings import WARMUP_OBJECTIVES, BilevelSettings
+from .bilevel_task import BilevelTask, UpperTerms
 from .enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
 from .evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
+from .frozen_task_networks import FrozenTaskNetworks, train_downstream
 from .hypergradients import HYPERGRADIENTS
 from .schedules import cosine_decay
+from .task_problem import LowerSolution, TaskProblem
 
 __all__ = [
     "HYPERGRADIENTS",
@@ -22,12 +20,15 @@ __all__ = [
     "TASK_PRED",
     "TASK_REFERENCE",
     "WARMUP_OBJECTIVES",
-    "BilevelTrainer",
-    "FrozenTaskNetworks",
-    "DownstreamProblem",
+    "BilevelSettings",
+    "BilevelTask",
     "EnhancementEvaluator",
     "EnhancementTrainer",
-    "check_downstream",
+    "FrozenTaskNetworks",
+    "LowerSolution",
+    "NamedEMAHandler",
+    "TaskProblem",
+    "UpperTerms",
     "cosine_decay",
     "r1_penalty",
     "train_downstream",

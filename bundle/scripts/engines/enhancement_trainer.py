@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The adversarial, one-sided training of the guided enhancer."""
+"""The adversarial, one-sided training of the guided enhancer, alone or together with a downstream network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from ..data import GUIDE
 from ..errors import InputError
 from ..losses import EnhancementLoss
 from ..networks import GuidedEnhancement, HQGNet
+from .bilevel_task import BilevelTask, UpperTerms
 
 LOSSES = "losses"
 
@@ -49,17 +51,22 @@ class EnhancementTrainer(Trainer):
 
     One iteration draws a low-quality image y and a high-quality image z of another patient, and then
 
-    1. enhances: x = E(y; cue of z);
-    2. discriminator step: D learns to tell z from x;
-    3. enhancer and guidance step: :class:`scripts.losses.EnhancementLoss` under the new D.
+    1. lets S of ``bilevel`` take its steps on enhanced images of half A, once it has joined in;
+    2. enhances: x = E(y; cue of z);
+    3. lets the discriminator D learn to tell z from x;
+    4. lets enhancer and guidance take one step down :class:`scripts.losses.EnhancementLoss` under the new D and, with
+       ``bilevel``, the task's terms on enhanced images of half B.
 
-    Events are MONAI's: ``FORWARD_COMPLETED`` after 1, ``LOSS_COMPLETED`` and ``BACKWARD_COMPLETED`` within 3,
+    In a warm-up by the frozen task networks y is a labelled image, 1 and 3 are left out, and the objective of 4 is the
+    frozen networks' loss alone. See :class:`BilevelTask` for both levels.
+
+    Events are MONAI's: ``FORWARD_COMPLETED`` after 2, ``LOSS_COMPLETED`` and ``BACKWARD_COMPLETED`` within 4,
     ``MODEL_COMPLETED`` at the end. ``state.output`` carries ``image``, ``guide``, ``pred``, ``loss`` (the objective of
-    step 3) and ``losses`` (floats by name: every weighted term, their ``total``, ``discriminator``, and ``r1``).
+    4) and ``losses``, floats by name: ``discriminator`` and ``r1``, every weighted term of 4 and their ``total``,
+    ``downstream`` (the lower loss, mean over the inner steps) and ``response`` (see :class:`UpperTerms`).
 
-    A trainer that adds to the objective overrides :meth:`objective`; one that adds steps overrides :meth:`_iteration`
-    and calls the steps here. The random numbers of an epoch are a function of ``seed`` and the epoch's number alone, so
-    training that is resumed at an epoch's end goes on exactly as if it had never stopped.
+    The random numbers of an epoch are a function of ``seed`` and the epoch's number alone. So training that is resumed
+    at an epoch's end goes on exactly as if it had never stopped.
 
     Args:
         device: where to train.
@@ -70,6 +77,7 @@ class EnhancementTrainer(Trainer):
         discriminator: returns a list of features with the logits last (as MONAI's ``PatchDiscriminator``).
         d_optimizer: over the parameters of ``discriminator``.
         loss_function: the objective. Defaults to ``EnhancementLoss(spatial_dims)`` with its default weights.
+        bilevel: the downstream network and its data. Defaults to None: enhancement is trained alone.
         r1_weight: weight of the R1 penalty on the discriminator; 0 leaves it out. Defaults to 0.
         max_grad_norm: gradients of each network are clipped to this L2 norm; None leaves them. Defaults to None.
         seed: of the random numbers drawn in training. Defaults to 0.
@@ -79,13 +87,13 @@ class EnhancementTrainer(Trainer):
         postprocessing: transform of the decollated output.
         key_train_metric: metric over the training output.
         additional_metrics: further metrics.
-        train_handlers: handlers with ``attach``.
+        train_handlers: handlers with ``attach``. Those of ``bilevel`` come before them.
         amp: mixed precision (float16 with loss scaling on CUDA, bfloat16 on CPU). Defaults to False.
         amp_kwargs: further arguments of ``torch.autocast``.
         decollate: whether to turn the output into a list of items, as MONAI's handlers expect. Defaults to True.
 
     Raises:
-        InputError: when a loss term becomes NaN or infinite.
+        InputError: when there is nothing to minimise or, in training, when a loss becomes NaN or infinite.
     """
 
     def __init__(
@@ -98,6 +106,7 @@ class EnhancementTrainer(Trainer):
         discriminator: nn.Module,
         d_optimizer: Optimizer,
         loss_function: EnhancementLoss | None = None,
+        bilevel: BilevelTask | None = None,
         r1_weight: float = 0.0,
         max_grad_norm: float | None = None,
         seed: int = 0,
@@ -121,7 +130,7 @@ class EnhancementTrainer(Trainer):
             postprocessing=postprocessing,
             key_metric=key_train_metric,
             additional_metrics=additional_metrics,
-            handlers=train_handlers,
+            handlers=[*(bilevel.handlers if bilevel else ()), *(train_handlers or ())],
             amp=amp,
             amp_kwargs=amp_kwargs,
             decollate=decollate,
@@ -130,39 +139,65 @@ class EnhancementTrainer(Trainer):
         self.optimizer = optimizer
         self.discriminator = discriminator
         self.d_optimizer = d_optimizer
-        if loss_function is None:
-            loss_function = EnhancementLoss(network.enhancer.spatial_dims)
+        loss_function = EnhancementLoss(network.spatial_dims) if loss_function is None else loss_function
         self.loss_function = loss_function.to(self.state.device)
         self.d_loss_function = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
+        self.bilevel = bilevel
         self.r1_weight = r1_weight
         self.max_grad_norm = max_grad_norm
         self.inferer = SimpleInferer() if inferer is None else inferer
         scale = amp and self.state.device.type == "cuda"
         self.scalers = {name: torch.amp.GradScaler("cuda", enabled=scale) for name in ("network", "discriminator")}
-
-        @self.on(Events.EPOCH_STARTED)
-        def seed_epoch() -> None:
-            torch.manual_seed(seed + self.state.epoch)
+        self._require_terms()
+        self.add_event_handler(Events.EPOCH_STARTED, lambda: torch.manual_seed(seed + self.state.epoch))
+        if bilevel is not None:
+            bilevel.attach(self)
 
     def run(self) -> None:  # type: ignore[override]  # as MONAI's own
         """Train, or go on training."""
         # Past MONAI's, which makes one more scaler of gradients and warns on a processor that CUDA is missing.
         super(Trainer, self).run()
 
-    def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         """Run one iteration as the class describes; ``engine`` is the trainer itself."""
-        batch = self.to_device(batchdata)
+        task = self.bilevel if self.bilevel and self.bilevel.has_joined(self.state.epoch) else None
+        warmup = self.bilevel if self.bilevel and self.bilevel.warms_up_alone(self.state.epoch) else None
         self.network.train()
         self.discriminator.train()
-        self.state.output = {Keys.IMAGE: batch[Keys.IMAGE], GUIDE: batch[GUIDE]}
 
+        # Lower problem: S learns on enhanced images of half A.
+        lower = task.lower_steps(self.enhance) if task else None
+
+        # The enhancer works under the guide.
+        batch = self.to_device(warmup.next_batch("warmup") if warmup else batchdata)
+        self.state.output = {Keys.IMAGE: batch[Keys.IMAGE], GUIDE: batch[GUIDE]}
         with self.autocast():
             enhanced = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
         self.state.output[Keys.PRED] = enhanced.pred
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
 
-        losses = self.discriminator_step(batch, enhanced)
-        losses |= self.enhancement_step(batch, enhanced)
+        # The discriminator learns to tell guides from enhanced images.
+        d_terms = {} if warmup else self.discriminator_terms(batch[GUIDE], enhanced.pred.detach())
+        if d_terms:
+            self.optimizer_step(d_terms, self.d_optimizer, self.discriminator, self.scalers["discriminator"])
+
+        # Upper problem: the enhancement objective and, of half B, the task.
+        with self.autocast():
+            if warmup:
+                terms = {"frozen_task": warmup.frozen_task_term(enhanced.pred, batch)}
+            else:
+                terms = self.enhancement_terms(batch, enhanced, task.encoders if task else {})
+            upper = task.upper_terms(self.enhance, lower) if task and lower else UpperTerms({})
+            terms |= upper.terms
+        total = torch.stack(list(terms.values())).sum().detach()
+        self.state.output[Keys.LOSS] = total
+        self.fire_event(IterationEvents.LOSS_COMPLETED)
+        observed = {"downstream": lower.loss if lower else None, "response": upper.response}
+        losses = self.read_losses({**d_terms, **terms, "total": total, **observed})
+        self.optimizer_step(terms, self.optimizer, self.network, self.scalers["network"])
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        self.network.clamp_()
+
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         # Only now: MONAI's decollating, which listens to MODEL_COMPLETED, would take a dictionary's keys for items.
         for item in self.state.output if isinstance(self.state.output, list) else [self.state.output]:
@@ -180,77 +215,90 @@ class EnhancementTrainer(Trainer):
         """Return the context of mixed precision, which does nothing unless ``amp`` is set."""
         return torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs)
 
-    def discriminator_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
-        """Let the discriminator learn to tell guides from enhanced images; return its losses by name."""
+    def enhance(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Move a labelled batch to the device, in place; return its images, enhanced under their guides, as float32."""
+        batch.update(self.to_device(batch))
+        with self.autocast():
+            enhanced: GuidedEnhancement = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
+        return enhanced.pred.float()
+
+    def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the discriminator's loss and its R1 penalty; nothing where the adversarial loss has no weight."""
         if self.loss_function.weights["adversarial"] == 0:
             return {}
         with self.autocast():
-            real = self.discriminator(batch[GUIDE])[-1]
-            fake = self.discriminator(enhanced.pred.detach())[-1]
-            terms = {
-                "discriminator": 0.5
-                * (
-                    self.d_loss_function(real, target_is_real=True, for_discriminator=True)
-                    + self.d_loss_function(fake, target_is_real=False, for_discriminator=True)
-                )
-            }
+            sides = ((real, True), (fake, False))
+            losses = [
+                self.d_loss_function(self.discriminator(images)[-1], target_is_real=is_real, for_discriminator=True)
+                for images, is_real in sides
+            ]
+            terms = {"discriminator": 0.5 * (losses[0] + losses[1])}
         if self.r1_weight > 0:
-            terms["r1"] = self.r1_weight * r1_penalty(self.discriminator, batch[GUIDE])
-        self.d_optimizer.zero_grad(set_to_none=True)
-        self.optimizer_step(terms, self.d_optimizer, self.discriminator, self.scalers["discriminator"])
-        return {name: float(term.detach()) for name, term in terms.items()}
+            terms["r1"] = self.r1_weight * r1_penalty(self.discriminator, real)
+        return terms
 
-    def enhancement_step(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, float]:
-        """Let enhancer and guidance encoder descend the objective; return its terms by name, and their ``total``."""
-        with self.autocast():
-            terms = self.objective(batch, enhanced)
-        self.state.output[Keys.LOSS] = torch.stack(list(terms.values())).sum().detach()
-        self.fire_event(IterationEvents.LOSS_COMPLETED)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer_step(terms, self.optimizer, self.network, self.scalers["network"])
-        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        self.network.clamp_()
-        return {
-            **{name: float(term.detach()) for name, term in terms.items()},
-            "total": float(self.state.output[Keys.LOSS]),
-        }
+    def enhancement_terms(
+        self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement, encoders: Mapping[str, nn.Module]
+    ) -> dict[str, torch.Tensor]:
+        """Return the weighted terms of the enhancement objective.
 
-    def objective(self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement) -> dict[str, torch.Tensor]:
-        """Return the weighted terms that enhancer and guidance encoder minimise."""
-        return self.loss_function(
+        Args:
+            batch: with ``image`` and ``guide``.
+            enhanced: ``image`` enhanced under ``guide``.
+            encoders: further judges of the multi-encoder loss by name.
+        """
+        terms: dict[str, torch.Tensor] = self.loss_function(
             self.network,
             self.discriminator,
             batch[Keys.IMAGE],
             batch[GUIDE],
             enhanced,
             step=self.state.iteration,
-            encoders=self.judges(),
+            encoders=encoders,
         )
+        return terms
 
-    def judges(self) -> dict[str, nn.Module]:
-        """Return further judges of the multi-encoder loss by name; here there are none."""
-        return {}
+    def read_losses(self, losses: Mapping[str, torch.Tensor | None]) -> dict[str, float]:
+        """Return scalars as floats, by one transfer from the device; None is left out.
+
+        Raises:
+            InputError: for the first that is NaN or infinite.
+        """
+        found = {name: loss.detach().float() for name, loss in losses.items() if loss is not None}
+        values = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                rate = "the learning rate of S" if name in ("task", "downstream") else "the learning rate"
+                raise InputError(
+                    f'The loss term "{name}" became {value} in iteration {self.state.iteration}: lower {rate} or '
+                    "max_grad_norm."
+                )
+        return values
 
     def optimizer_step(
         self,
-        terms: dict[str, torch.Tensor],
+        terms: Mapping[str, torch.Tensor],
         optimizer: Optimizer,
         network: nn.Module,
         scaler: torch.amp.GradScaler,
     ) -> None:
         """Take one optimiser step down the sum of ``terms``, with loss scaling and clipping as configured."""
-        for name, term in terms.items():
-            if not torch.isfinite(term):
-                raise InputError(
-                    f'The loss term "{name}" became {float(term.detach())} in iteration {self.state.iteration}: '
-                    "lower the learning rate or max_grad_norm."
-                )
+        optimizer.zero_grad(set_to_none=True)
         scaler.scale(torch.stack(list(terms.values())).sum()).backward()
         if self.max_grad_norm is not None:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(network.parameters(), self.max_grad_norm)
         scaler.step(optimizer)
         scaler.update()
+
+    def _require_terms(self) -> None:
+        """Refuse an objective without a term in every step."""
+        if not (self.loss_function.has_terms or (self.bilevel is not None and self.bilevel.has_terms)):
+            raise InputError(
+                "There is nothing to minimise: give one of loss_weights a value above 0 (identity alone counts every "
+                "identity_interval steps), or train on the task alone from the first step, with frozen task networks "
+                "or with warmup_epochs 0."
+            )
 
 
 __all__ = ["LOSSES", "EnhancementTrainer", "r1_penalty"]

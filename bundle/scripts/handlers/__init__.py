@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from .averaging import NamedEMAHandler
 from .checkpoint import ModelSaver, TrainingCheckpoint, load_downstream, load_model
 from .loss_log import LossLog
 from .metrics import ImageQuality, SlicewiseMetric, image_quality
@@ -31,7 +30,6 @@ __all__ = [
     "ImageQuality",
     "LossLog",
     "ModelSaver",
-    "NamedEMAHandler",
     "PauseAfter",
     "PrototypeUpdate",
     "RunTracker",

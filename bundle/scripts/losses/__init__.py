@@ -3,7 +3,7 @@
 """Losses of HQG-Net that MONAI does not have."""
 
 from .enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
-from .multi_encoder import MultiEncoderLoss, with_frozen_weights
+from .multi_encoder import MultiEncoderLoss
 from .wavelet import WaveletLoss
 
 __all__ = [
@@ -11,6 +11,5 @@ __all__ = [
     "EnhancementLoss",
     "MultiEncoderLoss",
     "WaveletLoss",
-    "with_frozen_weights",
     "kl_to_prior",
 ]

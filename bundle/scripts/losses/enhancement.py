@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..networks import GuidedEnhancement, HQGNet
-from .multi_encoder import MultiEncoderLoss, with_frozen_weights
+from ..networks import GuidedEnhancement, HQGNet, with_frozen_weights
+from .multi_encoder import MultiEncoderLoss
 from .wavelet import WaveletLoss
 
 DEFAULT_WEIGHTS = {
@@ -139,7 +139,6 @@ class EnhancementLoss(nn.Module):
         weights = self.weights
         pred = enhanced.pred
         terms: dict[str, torch.Tensor] = {}
-
         judged: dict[str, list[torch.Tensor]] = {}
         if weights["adversarial"] > 0 or weights["multi_encoder"] > 0:
             judged["discriminator"] = with_frozen_weights(discriminator, pred)
@@ -147,29 +146,27 @@ class EnhancementLoss(nn.Module):
             logits = judged["discriminator"][-1]
             terms["adversarial"] = self.adversarial(logits, target_is_real=True, for_discriminator=False)
         if weights["consistency"] > 0 or weights["multi_encoder"] > 0:
-            judged["guidance"] = with_frozen_weights(network.guidance.trunk, pred)
+            judged["guidance"], cue_mean = network.judge_guidance(pred)
         if weights["consistency"] > 0:
-            cue = with_frozen_weights(network.guidance.mean, network.guidance.pooled(judged["guidance"]))
-            terms["consistency"] = F.l1_loss(cue, enhanced.cue_mean.detach())
+            terms["consistency"] = F.l1_loss(cue_mean, enhanced.cue_mean.detach())
         if weights["wavelet"] > 0:
             terms["wavelet"] = self.wavelet(pred, image)
         if weights["multi_encoder"] > 0:
+            further = dict(encoders or {})
             judged["discriminator"] = judged["discriminator"][:-1]
-            judged["enhancer"] = with_frozen_weights(network.enhancer.encoder, network.enhancer.pad(pred))
+            judged["enhancer"] = network.judge_content(pred)
+            judged |= {name: with_frozen_weights(encoder, pred) for name, encoder in further.items()}
             with torch.no_grad():
                 targets = {
                     "discriminator": discriminator(image)[:-1],
                     "enhancer": enhanced.features,
-                    "guidance": network.guidance.trunk(image),
+                    "guidance": network.guide_features(image),
+                    **{name: encoder(image) for name, encoder in further.items()},
                 }
-                for name, encoder in (encoders or {}).items():
-                    targets[name] = encoder(image)
-            for name, encoder in (encoders or {}).items():
-                judged[name] = with_frozen_weights(encoder, pred)
             terms["multi_encoder"] = self.multi_encoder(judged, targets)
         if weights["identity"] > 0 and step % self.identity_interval == 0:
             cue = network.draw_cue(enhanced.cue_mean, enhanced.cue_log_variance)
-            restored = network.enhancer(self.change_tone(guide), cue)
+            restored = network.enhance_with_cue(self.change_tone(guide), cue)
             terms["identity"] = self.identity_interval * F.l1_loss(restored, guide)
         if weights["kl"] > 0:
             terms["kl"] = kl_to_prior(enhanced.cue_mean, enhanced.cue_log_variance, self.kl_free_nats)

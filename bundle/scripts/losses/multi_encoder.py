@@ -5,26 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-from ..networks import call_with
-
-
-def with_frozen_weights(encoder: nn.Module, *inputs: torch.Tensor) -> Any:
-    """Call ``encoder`` with its weights held constant: gradients reach the inputs, never the weights.
-
-    Args:
-        encoder: any module.
-        inputs: its inputs.
-
-    Returns:
-        What the module returns.
-    """
-    return call_with(encoder, torch.Tensor.detach, *inputs)
 
 
 class MultiEncoderLoss(nn.Module):
@@ -36,7 +20,8 @@ class MultiEncoderLoss(nn.Module):
 
     with the mean over positions and channels as norm. Instance normalisation takes contrast and brightness out of the
     comparison: enhancement is to change these, and to keep what is where. The encoders serve as judges: call them
-    through :func:`with_frozen_weights`, so that the loss does not train their weights, and detach the features of y.
+    through :func:`scripts.networks.with_frozen_weights`, so that the loss does not train their weights, and detach the
+    features of y.
 
     Args:
         skip_levels: how many of the finest levels of each encoder to leave out (always keeping the coarsest): the

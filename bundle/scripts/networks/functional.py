@@ -34,6 +34,19 @@ def call_with(network: nn.Module, replace: Callable[[nn.Parameter], torch.Tensor
     return functional_call(network, tensors, inputs, tie_weights=False)
 
 
+def with_frozen_weights(encoder: nn.Module, *inputs: torch.Tensor) -> Any:
+    """Call ``encoder`` with its weights held constant: gradients reach the inputs, never the weights.
+
+    Args:
+        encoder: any module.
+        inputs: its inputs.
+
+    Returns:
+        What the module returns.
+    """
+    return call_with(encoder, torch.Tensor.detach, *inputs)
+
+
 def reinitialized(network: nn.Module, seed: int) -> nn.Module:
     """Return a copy of a network whose layers have drawn their initial weights anew.
 

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from ..errors import InputError
 from .enhancer import Enhancer
+from .functional import with_frozen_weights
 from .guidance_encoder import GuidanceEncoder
 from .variational_norm import AdaLIN
 
@@ -73,6 +74,9 @@ class HQGNet(nn.Module):
     ) -> None:
         super().__init__()
         self.guided = guided
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.width = int(channels[0])
         self.enhancer = Enhancer(spatial_dims, in_channels, channels, cue_channels, code_channels, head)
         self.guidance = GuidanceEncoder(
             spatial_dims, in_channels, channels if guidance_channels is None else guidance_channels, cue_channels
@@ -84,9 +88,25 @@ class HQGNet(nn.Module):
         self.register_buffer("prototype_std", torch.ones(cue_channels))
 
     @property
+    def stride(self) -> int:
+        """Side of the square of pixels that one position of the coarsest level stands for."""
+        return self.enhancer.stride
+
+    @property
     def minimum_size(self) -> int:
         """Smallest spatial size, in pixels, that the network takes."""
         return self.enhancer.minimum_size
+
+    @torch.jit.unused
+    def parameter_groups(self, learning_rate: float, guidance_learning_rate: float) -> list[dict[str, Any]]:
+        """Return the parameters in two groups for an optimiser, ``enhancer`` and ``guidance``.
+
+        The cue moves a thousand times as far as the weights of the guidance encoder: these need a lower rate.
+        """
+        return [
+            {"name": "enhancer", "params": list(self.enhancer.parameters()), "lr": learning_rate},
+            {"name": "guidance", "params": list(self.guidance.parameters()), "lr": guidance_learning_rate},
+        ]
 
     def encode_guide(self, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and log-variance, each (B, cue_channels), of the cue of ``guide`` (B, C, *spatial)."""
@@ -124,6 +144,77 @@ class HQGNet(nn.Module):
         mean, log_variance = self.encode_guide(guide)
         pred, features = self.enhancer.forward_features(image, self.draw_cue(mean, log_variance))
         return GuidedEnhancement(pred, mean, log_variance, features)
+
+    @torch.jit.unused
+    def enhance_with_cue(
+        self, image: torch.Tensor, cue: torch.Tensor, code: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Enhance ``image`` (B, C, *spatial) under given vectors.
+
+        Args:
+            image: low-quality image, intensities in [0, 1].
+            cue: v_z, (1 or B, cue_channels).
+            code: v_y, (1 or B, code_channels), for parts of a larger image that have to agree; the image's own where
+                None.
+        """
+        size = image.shape[0]
+        enhanced: torch.Tensor = self.enhancer(
+            image, cue.expand(size, -1), None if code is None else code.expand(size, -1)
+        )
+        return enhanced
+
+    @torch.jit.unused
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the LQ code v_y of ``image`` (B, C, *spatial), (B, code_channels)."""
+        return self.enhancer.encode(image)
+
+    @torch.jit.unused
+    def encode_parts(self, parts: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
+        """Return the LQ code of a larger image, the mean over its parts, after a whole pass with that code.
+
+        The pass lets :class:`JointNorm` measure every layer.
+
+        Args:
+            parts: (N, C, *spatial), taken from all over the image.
+            cue: v_z, (1, cue_channels).
+
+        Returns:
+            The code, (1, code_channels).
+        """
+        features = self.enhancer.encoder(self.enhancer.pad(parts))
+        code = self.enhancer.pooled_code(features[-1]).mean(dim=0, keepdim=True)
+        self.enhancer.decode(features, cue.expand(len(parts), -1), code.expand(len(parts), -1))
+        return code
+
+    @torch.jit.unused
+    def guide_features(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the guidance encoder's features of ``image`` (B, C, *spatial), finest first."""
+        features: list[torch.Tensor] = self.guidance.trunk(image)
+        return features
+
+    @torch.jit.unused
+    def judge_guidance(self, image: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the guidance encoder's features of ``image``, and its cue's mean, with constant weights.
+
+        Gradients reach the image and never the weights: the encoder judges, and must not learn to please itself.
+
+        Returns:
+            Features, finest first, and the mean, (B, cue_channels).
+        """
+        features = with_frozen_weights(self.guidance.trunk, image)
+        return features, with_frozen_weights(self.guidance.mean, self.guidance.pooled(features))
+
+    @torch.jit.unused
+    def judge_content(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the enhancer's encoder features of ``image``, finest first, with constant weights."""
+        features: list[torch.Tensor] = with_frozen_weights(self.enhancer.encoder, self.enhancer.pad(image))
+        return features
+
+    @torch.jit.unused
+    def standardize_guidance_(self, means: torch.Tensor) -> None:
+        """Standardise the cues of the high-quality set, see :meth:`GuidanceEncoder.standardize_`."""
+        if self.guided:
+            self.guidance.standardize_(means)
 
     @torch.jit.unused
     @torch.no_grad()
@@ -164,7 +255,7 @@ class HQGNet(nn.Module):
         if n < 2:
             raise InputError(f"A standard deviation needs at least 2 samples, not {n}.")
         return mean_and_deviation(
-            self.enhancer(image, cue.expand(image.shape[0], -1))
+            self.enhance_with_cue(image, cue.unsqueeze(0))
             for cue in draw_cues(self.prototype_mean, self.prototype_std, n, seed)
         )
 
