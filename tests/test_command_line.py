@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import pydoc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser
 
 from scripts.command_line import FORMER_SETTINGS, refuse_unknown_settings, running_parser
 from scripts.errors import InputError
+from scripts.networks import HQGNet
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 TRAIN = ["run", "training", "--config_file", str(CONFIGS / "train.yaml")]
@@ -100,3 +102,41 @@ def test_only_the_command_of_monai_is_looked_at(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sys.argv", ["/site-packages/monai/bundle/__main__.py", *TRAIN, "--epoch", "5"])
     with pytest.raises(InputError):
         refuse_unknown_settings()
+
+
+# ------------------------------------------------------------------------------ the executed configuration
+
+
+def evaluated(expression: str, **content: Any) -> Any:
+    parser = ConfigParser(
+        {"imports": ["$import scripts.command_line as command_line"], **content, "result": f"${expression}"}
+    )
+    return parser.get_parsed_content("result")
+
+
+def test_settings_are_the_plain_values_by_path() -> None:
+    content = {
+        "epochs": 3,
+        "patch_size": [96, 112],
+        "twice": "$2 * @epochs",
+        "part": {"_target_": "builtins.dict", "of": {"size": None, "same": "@epochs"}},
+        "steps": [{"_target_": "builtins.dict"}],
+        "device": "$'c' + 'pu'",
+    }
+    settings = evaluated("command_line.executed_settings()", **content)
+    assert settings == {"epochs": 3, "patch_size": [96, 112], "part#of#size": None, "device": "cpu"}
+
+
+def test_the_executed_configuration_can_be_written_down() -> None:
+    configuration = evaluated("command_line.executed_configuration()", epochs=3, part={"set": {1}})
+    assert configuration["epochs"] == 3
+    assert configuration["part"] == {"set": "{1}"}
+
+
+def test_arguments_of_a_component_hold_its_defaults() -> None:
+    network = {"_target_": "scripts.networks.HQGNet", "channels": [4, 6], "spatial_dims": "@dims"}
+    arguments = evaluated("command_line.arguments_of('network_def')", network_def=network, dims=3)
+    assert arguments["channels"] == [4, 6]
+    assert arguments["spatial_dims"] == 3
+    assert arguments["cue_channels"] == 64
+    assert HQGNet(**arguments).guided

@@ -6,52 +6,14 @@ import re
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser
 
 from scripts import workflow
 from scripts.errors import InputError
-from scripts.networks import HQGNet
 from scripts.tasks import ClassificationTask, SegmentationTask, Task
 
 NUMBERS = [{"image": "a", "label": 0}, {"image": "b", "label": 2}, {"image": "c"}]
 LISTS = [{"image": "a", "label": [0, 1, 1]}, {"image": "b"}]
 LABELLED, UNLABELLED = {"validation": NUMBERS}, {"validation": [{"image": "a"}]}
-
-
-# ------------------------------------------------------------------------------ the executed configuration
-
-
-def evaluated(expression: str, **content: Any) -> Any:
-    parser = ConfigParser({"imports": ["$import scripts.workflow as workflow"], **content, "result": f"${expression}"})
-    return parser.get_parsed_content("result")
-
-
-def test_settings_are_the_plain_values_by_path() -> None:
-    content = {
-        "epochs": 3,
-        "patch_size": [96, 112],
-        "twice": "$2 * @epochs",
-        "part": {"_target_": "builtins.dict", "of": {"size": None, "same": "@epochs"}},
-        "steps": [{"_target_": "builtins.dict"}],
-        "device": "$'c' + 'pu'",
-    }
-    settings = evaluated("workflow.executed_settings()", **content)
-    assert settings == {"epochs": 3, "patch_size": [96, 112], "part#of#size": None, "device": "cpu"}
-
-
-def test_the_executed_configuration_can_be_written_down() -> None:
-    configuration = evaluated("workflow.executed_configuration()", epochs=3, part={"set": {1}})
-    assert configuration["epochs"] == 3
-    assert configuration["part"] == {"set": "{1}"}
-
-
-def test_arguments_of_a_component_hold_its_defaults() -> None:
-    network = {"_target_": "scripts.networks.HQGNet", "channels": [4, 6], "spatial_dims": "@dims"}
-    arguments = evaluated("workflow.arguments_of('network_def')", network_def=network, dims=3)
-    assert arguments["channels"] == [4, 6]
-    assert arguments["spatial_dims"] == 3
-    assert arguments["cue_channels"] == 64
-    assert HQGNet(**arguments).guided
 
 
 def test_parts_that_are_switched_off_are_left_out() -> None:

@@ -1,13 +1,15 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of MONAI's command line: those that nothing reads are refused, and so are former names."""
+"""Settings of MONAI's command line: which are refused, and the configuration that comes of them."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +20,15 @@ from monai.bundle import ConfigParser
 
 from .errors import InputError
 
-__all__ = ["FORMER_SETTINGS", "refuse_unknown_settings", "running_parser"]
+__all__ = [
+    "FORMER_SETTINGS",
+    "arguments_of",
+    "executed_configuration",
+    "executed_settings",
+    "refuse_unknown_settings",
+    "running_parser",
+    "tracked_parameters",
+]
 
 _OWN = {
     name
@@ -145,6 +155,64 @@ def running_parser() -> ConfigParser:
             return parser
         frame = frame.f_back
     raise RuntimeError("No configuration is being evaluated: call this in an expression of one.")
+
+
+def executed_configuration() -> dict[str, Any]:
+    """Return the configuration as it runs, overlays and command line included, in plain types."""
+    content = {name: value for name, value in running_parser().get().items() if name != "_meta_"}
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return plain
+
+
+def executed_settings() -> dict[str, Any]:
+    """Return the plain values of the configuration as it runs, by path (``"epochs"``, ``"early_stop#patience"``).
+
+    Expressions, references and lists of components are left out, but for the device, which is given as text.
+    """
+    parser = running_parser()
+    settings: dict[str, Any] = {}
+
+    def collect(path: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                if not str(key).startswith("_") and key != "imports":
+                    collect(f"{path}#{key}" if path else str(key), part)
+        elif _is_plain(value):
+            settings[path] = value
+
+    collect("", parser.get())
+    if "device" in parser:
+        settings["device"] = str(parser.get_parsed_content("device"))
+    return settings
+
+
+def tracked_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings under names that MLflow allows: ``"early_stop.patience"`` for ``"early_stop#patience"``."""
+    return {path.replace("#", "."): value for path, value in settings.items()}
+
+
+def arguments_of(identifier: str) -> dict[str, Any]:
+    """Return the arguments of a component of the configuration, and the defaults of those that it does not give.
+
+    Args:
+        identifier: path of the component, with ``_target_`` and without positional arguments.
+    """
+    parser = running_parser()
+    module, _, name = parser[identifier]["_target_"].rpartition(".")
+    given = {
+        key: parser.get_parsed_content(f"{identifier}#{key}") for key in parser[identifier] if not key.startswith("_")
+    }
+    bound = inspect.signature(getattr(importlib.import_module(module), name)).bind(**given)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.startswith(("$", "@", "%"))
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(part) and not isinstance(part, Mapping) for part in value)
+    return not isinstance(value, Mapping)
 
 
 def _values(arguments: Sequence[str]) -> dict[str, Any]:

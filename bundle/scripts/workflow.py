@@ -8,9 +8,6 @@ expression first names them, so that wrong settings are refused before the data 
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ import torch
 from monai.transforms import Compose
 from torch import nn
 
-from .command_line import refuse_unknown_settings, running_parser
+from .command_line import refuse_unknown_settings
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
 from .handlers import collect_cues, load_model
@@ -37,74 +34,12 @@ Settings = Mapping[str, Any]
 
 _FLAGS = ("amp", "resume", "mlflow", "network_def#guided", "loss#wavelet#stationary", "loss#wavelet#relative")
 _IMAGE_METRICS = ("psnr", "ssim", "ms_ssim")
-_NOT_SETTINGS = ("_meta_", "imports")
-
-
-# ------------------------------------------------------------------------------------------- the configuration itself
-
-
-def executed_configuration() -> dict[str, Any]:
-    """Return the configuration as it runs, overlays and command line included, in plain types."""
-    content = {name: value for name, value in running_parser().get().items() if name != "_meta_"}
-    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
-    return plain
-
-
-def executed_settings() -> dict[str, Any]:
-    """Return the plain values of the configuration as it runs, by path (``"epochs"``, ``"early_stop#patience"``).
-
-    Expressions, references and lists of components are left out, but for the device, which is given as text.
-    """
-    parser = running_parser()
-    settings: dict[str, Any] = {}
-
-    def collect(path: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, part in value.items():
-                if not str(key).startswith("_") and key not in _NOT_SETTINGS:
-                    collect(f"{path}#{key}" if path else str(key), part)
-        elif _is_plain(value):
-            settings[path] = value
-
-    collect("", parser.get())
-    if "device" in parser:
-        settings["device"] = str(parser.get_parsed_content("device"))
-    return settings
-
-
-def tracked_parameters(settings: Settings) -> dict[str, Any]:
-    """Return settings under names that MLflow allows: ``"early_stop.patience"`` for ``"early_stop#patience"``."""
-    return {path.replace("#", "."): value for path, value in settings.items()}
-
-
-def arguments_of(identifier: str) -> dict[str, Any]:
-    """Return the arguments of a component of the configuration, and the defaults of those that it does not give.
-
-    Args:
-        identifier: path of the component, with ``_target_`` and without positional arguments.
-    """
-    parser = running_parser()
-    module, _, name = parser[identifier]["_target_"].rpartition(".")
-    given = {
-        key: parser.get_parsed_content(f"{identifier}#{key}") for key in parser[identifier] if not key.startswith("_")
-    }
-    bound = inspect.signature(getattr(importlib.import_module(module), name)).bind(**given)
-    bound.apply_defaults()
-    return dict(bound.arguments)
 
 
 def present(*groups: Any) -> list[Any]:
     """Return the parts of all groups, lists and mappings of parts, without those that are switched off (None)."""
     parts = [part for group in groups for part in (group.values() if isinstance(group, Mapping) else group)]
     return [part for part in parts if part is not None]
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, str):
-        return not value.startswith(("$", "@", "%"))
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(part) and not isinstance(part, Mapping) for part in value)
-    return not isinstance(value, Mapping)
 
 
 # ----------------------------------------------------------------------------------------------- the checks of settings
@@ -114,7 +49,7 @@ def begin(settings: Settings) -> None:
     """Begin a run of train.yaml or an overlay of it: errors are told in one sentence, and wrong settings refused.
 
     Args:
-        settings: of :func:`executed_settings`.
+        settings: of :func:`scripts.command_line.executed_settings`.
 
     Raises:
         InputError: for an unknown setting or task, and a word where True or False is due.
@@ -131,7 +66,7 @@ def check_training_settings(settings: Settings) -> None:
     """Refuse settings of a training that are wrong whatever the data are.
 
     Args:
-        settings: of :func:`executed_settings`.
+        settings: of :func:`scripts.command_line.executed_settings`.
 
     Raises:
         InputError: naming the setting.
@@ -160,7 +95,7 @@ def check_training(
     """Refuse settings of a training that do not fit the data or the networks.
 
     Args:
-        settings: of :func:`executed_settings`.
+        settings: of :func:`scripts.command_line.executed_settings`.
         datalists: the four lists of the data set.
         task: of the downstream network; None without one.
         network: the enhancer.
@@ -223,7 +158,7 @@ def check_downstream_experiment(settings: Settings, datalists: Datalists, task: 
     """Refuse settings and data with which the downstream experiment cannot be made, before its arms are trained.
 
     Args:
-        settings: of :func:`executed_settings`.
+        settings: of :func:`scripts.command_line.executed_settings`.
         datalists: the four lists of the data set.
         task: of the downstream network; None without one.
 
@@ -258,7 +193,7 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
     """Return one or two lines that say how training will go, and why.
 
     Args:
-        settings: of :func:`executed_settings`.
+        settings: of :func:`scripts.command_line.executed_settings`.
         datalists: the four lists of the data set.
         frozen_task_networks: their number, where there is something that they can learn from.
     """
@@ -369,7 +304,7 @@ def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: 
     """Say where the downstream network is left out of an evaluation, and why.
 
     Args:
-        settings: of :func:`executed_settings`.
+        settings: of :func:`scripts.command_line.executed_settings`.
         datalists: the four lists of the data set.
         downstream_file: of the downstream network.
         reads: whether it takes part.

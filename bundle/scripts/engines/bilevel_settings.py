@@ -67,7 +67,7 @@ class BilevelSettings:
         for name, names in (("hypergradient", HYPERGRADIENTS), ("warmup_objective", WARMUP_OBJECTIVES)):
             if getattr(self, name) not in names:
                 raise InputError(f'Unknown {name} "{getattr(self, name)}": use one of {", ".join(names)}.')
-        counts = ("inner_steps", "frozen_task_steps", "frozen_task_batch_size", "lower_batch_size", "upper_batch_size")
+        counts = ("inner_steps", "lower_batch_size", "upper_batch_size", "frozen_task_steps", "frozen_task_batch_size")
         for name in counts:
             self._require(name, 1, whole=True)
         for name in ("warmup_epochs", "frozen_task_networks", "neumann_terms"):
