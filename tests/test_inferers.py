@@ -14,7 +14,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNet
 
 from scripts.errors import InputError
-from scripts.experiments.demo import load_template, simulate_patient
+from scripts.experiments.simulated_patients import load_template, simulate_patient
 from scripts.handlers import load_model
 from scripts.inferers import (
     ClassificationInferer,

@@ -23,8 +23,8 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 
 # From below to above: a package imports those before it, never those after it.
 LAYERS = (
-    ["errors", "files", "rng_state", "command_line", "visualize", "model_spec"]
-    + ["networks", "transforms", "data", "io", "losses", "inferers", "engines"]
+    ["errors", "files", "rng_state", "command_line", "model_spec"]
+    + ["networks", "io", "transforms", "data", "visualize", "losses", "inferers", "engines"]
     + ["handlers", "tasks", "reports", "inference", "workflow", "experiments"]
 )
 
@@ -159,3 +159,15 @@ def test_targets_of_configurations_can_be_imported(path: Path) -> None:
         module = locator.get_component_module_name(target)
         assert isinstance(module, (str, type(None))), f"{target} is ambiguous: {module}"
         assert locate(target if module is None else f"{module}.{target}") is not None, target
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_only_io_knows_the_formats_of_files(path: Path) -> None:
+    libraries = {"itk", "pydicom"}
+    found = {
+        name.split(".")[0]
+        for node in ast.walk(parsed(path))
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and not getattr(node, "level", 0)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
+    assert not found & libraries or path.relative_to(SCRIPTS).parts[0] == "io"

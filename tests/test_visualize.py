@@ -2,12 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.data import MetaTensor
 from PIL import Image
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    ExplicitVRLittleEndian,
+    UltrasoundMultiFrameImageStorage,
+    generate_uid,
+)
 
+from scripts.io import open_image
+from scripts.transforms import OrientVolumesd
 from scripts.visualize import compose_grid, display_plane, enlarged
 
 RAS = np.diag([1.0, 1.0, 1.0, 1.0])
@@ -50,15 +61,41 @@ def test_middle_slice_of_a_volume_is_shown() -> None:
     assert (plane == 2).all()
 
 
-@pytest.mark.parametrize("original_affine", [RAS, LPS], ids=["read by PIL", "read by ITK"])
-def test_photograph_comes_out_as_it_was_taken(original_affine: np.ndarray) -> None:
-    taken = np.arange(12).reshape(3, 4) / 11
-    image = MetaTensor(
-        torch.tensor(taken.T[None]),
-        affine=torch.as_tensor(original_affine),
-        meta={"filename_or_obj": "eye.png", "original_affine": original_affine},
-    )
-    np.testing.assert_allclose(display_plane(image)[0], taken, atol=1e-6)
+TAKEN = np.arange(12, dtype=np.uint8).reshape(3, 4)
+
+
+def write_radiograph(file: Path, frames: int = 1) -> None:
+    """A radiograph, or a film of an ultrasound scanner, without a position in the patient."""
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID = ComputedRadiographyImageStorage if frames == 1 else UltrasoundMultiFrameImageStorage
+    dataset.SOPInstanceUID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (generate_uid() for _ in range(3))
+    dataset.Modality = "CR" if frames == 1 else "US"
+    dataset.Rows, dataset.Columns = TAKEN.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    if frames > 1:
+        dataset.NumberOfFrames = frames
+    dataset.PixelData = np.repeat(TAKEN[None], frames, axis=0).tobytes()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(file, enforce_file_format=True)
+
+
+def written(folder: Path, kind: str) -> Path:
+    file = folder / f"taken.{kind}"
+    if kind in ("png", "gif", "tif", "bmp"):
+        Image.fromarray(TAKEN).save(file)
+    else:
+        write_radiograph(file, frames=5 if kind == "film" else 1)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "tif", "bmp", "radiograph", "film"])
+def test_an_image_in_pixel_space_comes_out_as_it_was_taken(kind: str, tmp_path: Path) -> None:
+    image = open_image(written(tmp_path, kind)).image
+    turned = OrientVolumesd("image")({"image": image})["image"]
+    for shown in (image, turned):
+        np.testing.assert_array_equal(display_plane(shown)[0], TAKEN)
 
 
 def test_colour_image_keeps_its_channels_last() -> None:

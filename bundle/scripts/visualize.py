@@ -14,13 +14,14 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image, ImageDraw, ImageFont
 
+from .io import PIXEL_SPACE, SPACE
+
 __all__ = ["compose_grid", "display_plane", "enlarged", "grey_or_colour"]
 
 FloatArray = npt.NDArray[np.float64]
 
 BACKGROUND, TEXT, FAINT = (24, 24, 27), (235, 235, 235), (160, 160, 165)
 GAP, TITLE_SIZE, CAPTION_SIZE = 8, 15, 12
-_PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def display_plane(image: torch.Tensor, slice_axis: int = 2) -> tuple[FloatArray, tuple[float, float]]:
@@ -28,8 +29,8 @@ def display_plane(image: torch.Tensor, slice_axis: int = 2) -> tuple[FloatArray,
 
     A volume is shown by the middle slice along ``slice_axis``. The affine of a ``MetaTensor`` says where the patient's
     sides are: anterior (in axial planes) or superior (in the others) is up, and the patient's right, or anterior in
-    sagittal planes, is on the left: the radiological convention. Plain tensors count as RAS. Photographs read with the
-    first axis to the right and the second downwards come out as they were taken.
+    sagittal planes, is on the left: the radiological convention. Plain tensors count as RAS. Images in pixel space
+    (photographs, radiographs, films; see :data:`scripts.io.SPACE`) come out as they were taken.
 
     Args:
         image: case, (C, *spatial). Three channels are red, green and blue; of any other number the first is shown.
@@ -43,7 +44,7 @@ def display_plane(image: torch.Tensor, slice_axis: int = 2) -> tuple[FloatArray,
         affine = np.asarray(image.affine.cpu(), dtype=np.float64)
     codes = list(nib.orientations.aff2axcodes(affine))
     spacing = list(np.linalg.norm(affine[:3, :3], axis=0))
-    if _is_photograph(image):
+    if isinstance(image, MetaTensor) and image.meta.get(SPACE) == PIXEL_SPACE:
         codes[:2] = ["L", "P"]
     pixels = image.detach().cpu().float().numpy().astype(np.float64)
     axes = [0, 1]
@@ -133,12 +134,3 @@ def compose_grid(
     if legend is not None:
         picture.paste(legend, (GAP, top))
     return picture
-
-
-def _is_photograph(image: torch.Tensor) -> bool:
-    """Tell an image that was read with its second axis pointing down and no affine to say so, as PIL reads."""
-    if not isinstance(image, MetaTensor):
-        return False
-    name = str(image.meta.get("filename_or_obj", "")).lower()
-    affine = np.asarray(image.meta.get("original_affine", np.eye(4)))
-    return name.endswith(_PHOTOGRAPHS) and bool(affine[1, 1] > 0)

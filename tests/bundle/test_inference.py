@@ -24,7 +24,7 @@ from PIL import Image
 from tests.io.bad_files import make_bad_folder
 
 from scripts.errors import find_input_error
-from scripts.experiments.demo import write_dicom_series
+from scripts.io import write_dicom_series
 from scripts.model_spec import ModelSpec
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"

@@ -14,7 +14,7 @@ from PIL import Image
 from scripts.errors import InputError
 from scripts.experiments import degrade as command
 from scripts.experiments.degrade import degrade_images
-from scripts.experiments.demo import write_dicom_series, write_nifti
+from scripts.io import write_dicom_series, write_nifti
 from scripts.transforms.degradation import RandScannerDegradation
 
 AFFINE = np.diag([-1.0, 1.5, 1.2, 1.0])
@@ -140,8 +140,8 @@ def test_some_of_the_images_are_degraded_like_all(tmp_path: Path) -> None:
 def test_a_bad_file_is_named_and_the_others_are_written(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a_broken.png").write_text("no image")
-    write_nifti(tmp_path / "in" / "b_constant.nii.gz", np.ones((8, 8, 8), np.int16), AFFINE)
-    write_nifti(tmp_path / "in" / "c_nan.nii.gz", np.full((8, 8, 8), np.nan, np.float32), AFFINE)
+    write_nifti((np.ones((8, 8, 8), np.int16))[None], AFFINE, tmp_path / "in" / "b_constant")
+    write_nifti((np.full((8, 8, 8), np.nan, np.float32))[None], AFFINE, tmp_path / "in" / "c_nan")
     write_picture(tmp_path / "in" / "d.png", "L")
     written, failures = degrade_images(tmp_path / "in", tmp_path / "out")
     assert [path.name for path in written] == ["d.png"]
@@ -179,7 +179,7 @@ def test_input_without_images_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_series_and_a_file_of_one_name_are_refused(tmp_path: Path) -> None:
     write_dicom_series(tmp_path / "in" / "a", volume(8, 8, 4).astype(np.int16), np.eye(4), "P", "test")
-    write_nifti(tmp_path / "in" / "a.nii.gz", volume(8, 8, 4).astype(np.int16), np.eye(4))
+    write_nifti((volume(8, 8, 4).astype(np.int16))[None], np.eye(4), tmp_path / "in" / "a")
     with pytest.raises(InputError, match=r"a\.nii\.gz"):
         degrade_images(tmp_path / "in", tmp_path / "out")
 

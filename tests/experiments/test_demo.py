@@ -20,7 +20,8 @@ from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation
 
 from scripts.data.datalist import load_datalist
 from scripts.errors import InputError
-from scripts.experiments import demo
+from scripts.experiments import demo, simulated_patients
+from scripts.io import write_dicom_series, write_nifti
 
 pytest.importorskip("nilearn")
 
@@ -69,8 +70,8 @@ def test_the_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> Non
 
 
 def test_another_seed_gives_other_patients() -> None:
-    template = demo.load_template()
-    one, two = (demo.simulate_patient(template, np.random.RandomState(seed)).label for seed in (0, 1))
+    template = simulated_patients.load_template()
+    one, two = (simulated_patients.simulate_patient(template, np.random.RandomState(seed)).label for seed in (0, 1))
     assert (one != two).mean() > 0.1
 
 
@@ -93,9 +94,9 @@ def test_all_files_of_a_patient_share_shape_and_geometry(folder: Path, entries: 
     for entry in entries:
         images = [load(folder / entry[key]) for key in ("image", "label", "reference") if key in entry]
         for image in images:
-            assert tuple(image.shape) == (1, *demo.SPATIAL_SIZE)
+            assert tuple(image.shape) == (1, *simulated_patients.SPATIAL_SIZE)
             torch.testing.assert_close(image.affine, images[-1].affine, atol=1e-4, rtol=0)
-            np.testing.assert_allclose(image.pixdim, demo.SPACING, atol=1e-5)
+            np.testing.assert_allclose(image.pixdim, simulated_patients.SPACING, atol=1e-5)
 
 
 def test_heads_lie_at_different_places_in_the_scanner(folder: Path, entries: list[dict[str, str]]) -> None:
@@ -150,8 +151,8 @@ def test_dicom_is_read_as_the_nifti_file_would_be(tmp_path: Path) -> None:
     volume = np.random.RandomState(0).randint(0, 1200, (6, 8, 4)).astype(np.int16)
     affine = np.diag([2.0, 2.5, 4.0, 1.0])
     affine[:3, 3] = -91.25, 40.5, -13.37
-    demo.write_nifti(tmp_path / "volume.nii.gz", volume, affine)
-    demo.write_dicom_series(tmp_path / "series", volume, affine, "P001", "test")
+    write_nifti(volume[None], affine, tmp_path / "volume")
+    write_dicom_series(tmp_path / "series", volume, affine, "P001", "test")
     nifti, dicom = load(tmp_path / "volume.nii.gz"), load(tmp_path / "series")
     np.testing.assert_array_equal(dicom, nifti)
     np.testing.assert_array_equal(np.asarray(dicom)[0], volume)
@@ -164,7 +165,7 @@ def test_a_dicom_series_has_one_identity_and_a_valid_one_for_every_slice(
 ) -> None:
     entry = next(entry for entry in datalist["testing"] if (folder / entry["image"]).is_dir())
     slices = [pydicom.dcmread(path) for path in sorted((folder / entry["image"]).iterdir())]
-    assert [ds.InstanceNumber for ds in slices] == list(range(1, demo.SPATIAL_SIZE[2] + 1))
+    assert [ds.InstanceNumber for ds in slices] == list(range(1, simulated_patients.SPATIAL_SIZE[2] + 1))
     assert len({ds.SOPInstanceUID for ds in slices}) == len(slices)
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         assert len({ds[keyword].value for ds in slices}) == 1
@@ -269,7 +270,7 @@ def test_an_unknown_task_is_refused(tmp_path: Path) -> None:
 def test_a_missing_nilearn_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nilearn", None)
     with pytest.raises(InputError, match="pip install"):
-        demo.load_template()
+        simulated_patients.load_template()
 
 
 def test_the_command_ends_with_one_sentence_and_status_1(tmp_path: Path) -> None:
@@ -308,7 +309,7 @@ def test_slices_keep_the_place_that_they_have_in_the_volume(folder: Path, slices
     whole = nib.load(folder / "train/labels/P001.nii.gz").affine
     for index in (0, 9):
         image = nib.load(slices_folder / f"train/lq/P001/slice_{index + 1:02d}.nii.gz")
-        assert image.shape == demo.SPATIAL_SIZE[:2]
+        assert image.shape == simulated_patients.SPATIAL_SIZE[:2]
         np.testing.assert_allclose(image.affine @ [3, 4, 0, 1], whole @ [3, 4, index, 1], atol=1e-3)
 
 
@@ -323,7 +324,7 @@ def test_slices_differ_from_the_patient_without_lesions_where_their_label_says_s
         area = changed.sum(axis=(0, 1)) * 4
         labels = np.array([entry["label"] for entry in entries if entry["patient"] == patient], dtype=bool)
         assert area[~labels].max() == 0
-        assert area[labels].min() >= demo.MIN_LESION_AREA
+        assert area[labels].min() >= simulated_patients.MIN_LESION_AREA
 
 
 def test_a_low_quality_slice_shows_the_lesions_of_its_reference(folder: Path, slices_folder: Path) -> None:
@@ -336,9 +337,9 @@ def test_a_low_quality_slice_shows_the_lesions_of_its_reference(folder: Path, sl
 
 
 def test_lesions_are_dark_round_and_in_white_matter() -> None:
-    head = demo.simulate_patient(demo.load_template(), np.random.RandomState(0))
-    image, has_lesions = demo.draw_lesions(head, np.random.RandomState(1))
-    half = image < (1 - demo.LESION_CONTRAST / 2) * head.image
+    head = simulated_patients.simulate_patient(simulated_patients.load_template(), np.random.RandomState(0))
+    image, has_lesions = simulated_patients.draw_lesions(head, np.random.RandomState(1))
+    half = image < (1 - simulated_patients.LESION_CONTRAST / 2) * head.image
     assert (image <= head.image).all()
     assert (head.label[half] == 3).mean() > 0.9
     assert has_lesions.sum() == 8
@@ -349,17 +350,17 @@ def test_lesions_are_dark_round_and_in_white_matter() -> None:
 
 
 def test_the_same_random_state_draws_the_same_lesions() -> None:
-    head = demo.simulate_patient(demo.load_template(), np.random.RandomState(0))
-    one, two, other = (demo.draw_lesions(head, np.random.RandomState(seed))[0] for seed in (1, 1, 2))
+    head = simulated_patients.simulate_patient(simulated_patients.load_template(), np.random.RandomState(0))
+    one, two, other = (simulated_patients.draw_lesions(head, np.random.RandomState(seed))[0] for seed in (1, 1, 2))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
 
 
 def test_a_slice_without_room_gets_no_lesion_and_no_label() -> None:
-    narrow = np.zeros(demo.SPATIAL_SIZE, np.uint8)
+    narrow = np.zeros(simulated_patients.SPATIAL_SIZE, np.uint8)
     narrow[40:42, 40:42] = 3
-    head = demo.Patient(np.full(demo.SPATIAL_SIZE, 0.8, np.float32), narrow, np.eye(4))
-    image, has_lesions = demo.draw_lesions(head, np.random.RandomState(0))
+    head = simulated_patients.Patient(np.full(simulated_patients.SPATIAL_SIZE, 0.8, np.float32), narrow, np.eye(4))
+    image, has_lesions = simulated_patients.draw_lesions(head, np.random.RandomState(0))
     assert np.array_equal(image, head.image)
     assert not has_lesions.any()
 

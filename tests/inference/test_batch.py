@@ -16,10 +16,9 @@ import torch
 from PIL import Image
 
 from scripts.errors import InputError
-from scripts.experiments.demo import write_dicom_series
 from scripts.inference import BatchEnhancement, EnhancedCase
 from scripts.inference.results import ResultFolder
-from scripts.io import Case, CaseImage, Provenance, find_cases, open_case
+from scripts.io import Case, CaseImage, Provenance, find_cases, open_case, write_dicom_series
 from scripts.reports import BatchReport
 
 PROVENANCE = Provenance("HQG-Net", "1.0", "abc")

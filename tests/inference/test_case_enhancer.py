@@ -69,8 +69,19 @@ class Network(nn.Module):
     def __init__(self, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.enhancer = Recording(change)
+        self.stride = self.minimum_size = 1
+        self.width = 16
         self.register_buffer("prototype_mean", torch.zeros(1))
         self.register_buffer("prototype_std", torch.ones(1))
+
+    def enhance_with_cue(
+        self, image: torch.Tensor, cue: torch.Tensor, code: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        enhanced: torch.Tensor = self.enhancer(image, cue.expand(len(image), -1), code)
+        return enhanced
+
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        return image.new_zeros(len(image), 1)
 
     def encode_guide(self, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean = guide.flatten(1).mean(1, keepdim=True)

@@ -11,8 +11,7 @@ import torch
 from tests.io.bad_files import Expectation, expectations, make_bad_folder
 
 from scripts.errors import InputError
-from scripts.io import Case
-from scripts.io.discovery import Problem, find_cases, open_case
+from scripts.io import Case, Problem, find_cases, open_case
 
 
 class BadFolder(NamedTuple):

@@ -19,8 +19,10 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scripts.errors import InputError
 from scripts.io import Case
 from scripts.io.dicom import DICOMCase
-from scripts.io.discovery import content_format, find_cases, open_case
+from scripts.io.discovery import find_cases
+from scripts.io.formats import content_format
 from scripts.io.nifti import NiftiCase
+from scripts.io.opening import open_case
 from scripts.io.raster import RasterCase
 
 

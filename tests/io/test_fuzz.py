@@ -24,8 +24,7 @@ from pydicom.uid import JPEGBaseline8Bit, RLELossless
 from tests.io.bad_files import deep_png, dicom_bytes, nifti_bytes, raster_bytes, texture
 
 from scripts.errors import InputError
-from scripts.io import CaseImage, Provenance
-from scripts.io.discovery import find_cases, open_case
+from scripts.io import CaseImage, Provenance, find_cases, open_case
 
 MUTATIONS = 300
 MOST_VALUES = 2**24

@@ -10,6 +10,7 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.errors import InputError
+from scripts.io import PATIENT_SPACE, PIXEL_SPACE, SPACE
 from scripts.reports.task import TaskScores
 
 LABEL = [[1, 1, 2, 2, 0, 0]]
@@ -75,10 +76,10 @@ def test_two_classes_have_no_row_of_their_own_beside_the_mean() -> None:
     assert list(measured(scores, case)[0]) == ["enhanced_dice", "enhanced_hd95", "enhanced_surface_dice"]
 
 
-@pytest.mark.parametrize(("name", "unit"), [("label.nii.gz", "mm"), ("label.PNG", "pixels")])
-def test_distances_are_in_millimetres_unless_the_label_is_a_picture(name: str, unit: str) -> None:
+@pytest.mark.parametrize(("space", "unit"), [(PATIENT_SPACE, "mm"), (PIXEL_SPACE, "pixels")])
+def test_distances_are_in_millimetres_unless_the_label_is_a_picture(space: str, unit: str) -> None:
     scores = TaskScores("segmentation", 3)
-    label = MetaTensor(torch.tensor([LABEL]), meta={"filename_or_obj": name})
+    label = MetaTensor(torch.tensor([LABEL]), meta={SPACE: space})
     rows = measured(scores, segmented(pred=LABEL, label=label))
     assert f"HD95 ({unit})" in [row[0] for row in scores.table(scores.summarize(rows))]
 

@@ -17,8 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from tests.io.bad_files import deep_png
 
 from scripts.errors import InputError
+from scripts.io import image_format, image_stem, open_image
 from scripts.transforms import CheckImaged, OrientVolumesd, ReadImaged
-from scripts.transforms.loading import image_format, image_stem
 
 SeriesWriter = Callable[..., Path]
 
@@ -79,7 +79,7 @@ def test_nifti_is_read_with_its_geometry(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"), [((4, 5), (1, 4, 5)), ((4, 5, 6, 2), (2, 4, 5, 6)), ((4, 5, 1, 1, 3), (3, 4, 5, 1))]
+    ("shape", "expected"), [((4, 5), (1, 4, 5)), ((4, 5, 6, 1), (1, 4, 5, 6)), ((4, 5, 1, 1, 3), (3, 4, 5, 1))]
 )
 def test_channels_of_nifti_come_first(shape: tuple[int, ...], expected: tuple[int, ...], tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), tmp_path / "a.nii")
@@ -94,7 +94,6 @@ def test_channels_of_nifti_come_first(shape: tuple[int, ...], expected: tuple[in
         ("RGBA", "png", 3),
         ("LA", "png", 1),
         ("1", "png", 1),
-        ("CMYK", "tif", 3),
         ("I;16", "png", 1),
         ("I;16", "tif", 1),
         ("F", "tif", 1),
@@ -112,10 +111,44 @@ def test_jpeg_is_read(suffix: str, tmp_path: Path) -> None:
     assert read(tmp_path / f"a.{suffix}").mean((1, 2)).tolist() == pytest.approx([200, 100, 50], abs=3)
 
 
-def test_16_bit_colour_is_refused_since_half_of_its_bits_would_be_lost(tmp_path: Path) -> None:
+def test_16_bit_colour_keeps_its_bits(tmp_path: Path) -> None:
     (tmp_path / "deep.png").write_bytes(deep_png())
-    with pytest.raises(InputError, match="16 bits per colour"):
-        ReadImaged("image")({"image": tmp_path / "deep.png"})
+    image = read(tmp_path / "deep.png")
+    assert len(image) == 3
+    assert float(image.max()) > 255
+
+
+def test_colours_for_printing_are_refused(tmp_path: Path) -> None:
+    Image.new("CMYK", (6, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="colours of the kind CMYK: save it as RGB"):
+        read(tmp_path / "a.tif")
+
+
+def test_a_time_series_is_refused_as_in_inference(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 6, 2), np.float32), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(InputError, match="holds 2 volumes"):
+        read(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("slopes", [(1.0, 0.01, 1.0), (2.0, 1.0, 0.5)])
+def test_every_slice_has_its_own_rescale_slope(series: SeriesWriter, tmp_path: Path, slopes: tuple[float, ...]) -> None:
+    for number, slope in enumerate(slopes):
+        write_dicom(tmp_path / "series" / f"{number}", VOLUME[..., number], (0, 0, 4.0 * number), RescaleSlope=slope)
+    assert np.allclose(read(tmp_path / "series")[0].numpy(), VOLUME.swapaxes(0, 1) * np.array(slopes))
+
+
+def test_pixel_padding_takes_no_part_in_the_scaling(tmp_path: Path) -> None:
+    stored = np.full((4, 5), 924)
+    stored[0, 0], stored[1:, 1:] = 0, 1084
+    ct = {"SOPClassUID": pydicom.uid.CTImageStorage, "Modality": "CT", "PixelPaddingValue": 0}
+    write_dicom(tmp_path / "a.dcm", stored, RescaleSlope=1, RescaleIntercept=-1000, RescaleType="HU", **ct)
+    image = read(tmp_path / "a.dcm")
+    assert (float(image.min()), float(image.max())) == (-76, 84)
+
+
+def test_training_sees_the_image_of_inference(series: SeriesWriter) -> None:
+    path = series(EVEN, PixelPaddingValue=7, RescaleSlope=0.5, RescaleIntercept=-3)
+    assert torch.equal(read(path).as_tensor(), open_image(path).without_padding().as_tensor())
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -249,14 +282,14 @@ def test_a_stack_of_pages_is_refused_rather_than_cut_to_its_first(tmp_path: Path
 
 
 def test_a_folder_without_dicom_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds 0 DICOM stacks"):
+    with pytest.raises(InputError, match="holds 0 DICOM series"):
         read(tmp_path)
 
 
 def test_a_folder_with_two_series_is_refused(series: SeriesWriter, tmp_path: Path) -> None:
     series(EVEN)
     write_dicom(tmp_path / "series" / "other", VOLUME[..., 0], SeriesInstanceUID="1.2.4")
-    with pytest.raises(InputError, match="holds 2 DICOM stacks"):
+    with pytest.raises(InputError, match="holds 2 DICOM series"):
         read(tmp_path / "series")
 
 
@@ -393,7 +426,7 @@ def test_a_real_mr_series_is_read(shared_data: Path) -> None:
 
 
 def test_a_real_ct_folder_with_two_spacings_is_refused(shared_data: Path) -> None:
-    with pytest.raises(InputError, match="holds 2 DICOM stacks"):
+    with pytest.raises(InputError, match="missing or unevenly spaced slices"):
         read(shared_data / "head_ct_dicom")
 
 

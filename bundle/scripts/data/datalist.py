@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
-import pydicom.errors
 
 from ..errors import InputError, run_command
-from ..transforms.loading import image_format, image_stem
+from ..io import dicom_patient, image_format, image_stem, natural_order, read_json
 
 __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
 
@@ -107,10 +105,7 @@ def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[s
     """
     file = Path(file).absolute()
     folders = [Path(dataset_dir).absolute(), file.parent] if dataset_dir is not None else [file.parent]
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f'cannot read the datalist "{file}": {str(error).splitlines()[0]}') from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise InputError(f'the datalist "{file}" is not a JSON object with the lists {", ".join(LISTS)}')
     # Decathlon files also hold a name, a description and the like, which are no lists.
@@ -328,7 +323,7 @@ def _find_images(folder: Path, domain: str) -> list[Entry]:
             if kind is None or (parents and kind == "dicom"):
                 continue
             location = Path(*parents, image_stem(name))
-            loose = _dicom_patient(here / name) if kind == "dicom" else image_stem(name)
+            loose = dicom_patient(here / name) if kind == "dicom" else image_stem(name)
             entries.append(_located(here / name, location, parents[0] if parents else loose))
     if not entries:
         raise InputError(f'"{root}" holds no images: put NIfTI, DICOM, PNG, TIFF, JPEG or BMP files there')
@@ -341,14 +336,6 @@ def _located(image: Path, location: Path, patient: str) -> Entry:
 
 def _without_location(entry: Entry) -> Entry:
     return {key: value for key, value in entry.items() if key != "location"}
-
-
-def _dicom_patient(file: Path) -> str:
-    try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise InputError(f'cannot read "{file}": {str(error).splitlines()[0]}') from error
-    return str(header.get("PatientID") or header.get("StudyInstanceUID") or image_stem(file))
 
 
 def _attach(entries: Sequence[Entry], key: str, root: Path) -> None:
@@ -385,11 +372,6 @@ def _draw(patients: Sequence[str], validation: float, testing: float, seed: int)
         numbers[numbers.index(max(numbers))] -= 1
     shuffled = [patients[i] for i in np.random.RandomState(seed).permutation(len(patients))]
     return set(shuffled[: numbers[0]]), set(shuffled[numbers[0] : sum(numbers)])
-
-
-def natural_order(text: str) -> list[tuple[int, str]]:
-    """Key by which ``slice10`` comes after ``slice9``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..data.datalist import LISTS
 from ..errors import InputError, require, run_command
-from ..transforms.loading import image_format, image_stem
+from ..io import image_format, image_stem
 from .degrade import degrade_images
 
 __all__ = ["make_experiment"]
@@ -42,8 +42,8 @@ def make_experiment(
     like the file.
 
     Degraded images go into ``lq/`` of the output folder, with the draws of
-    :func:`scripts.experiments.degrade.degrade_images`; the datalist into its ``datalist.json``. Paths in it are relative
-    where they lead into the output folder, and absolute otherwise.
+    :func:`scripts.experiments.degrade.degrade_images`; the datalist into its ``datalist.json``. Paths in it are
+    relative where they lead into the output folder, and absolute otherwise.
 
     Args:
         image_dir: folder whose own image files are taken, those of sub-folders not; one file a patient.

@@ -7,7 +7,6 @@ Run it inside the bundle's folder: `python -m scripts.experiments.degrade --inpu
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import sys
@@ -15,16 +14,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from monai.data import MetaTensor
-from PIL import Image
+import torch
 from tqdm import tqdm
 
 from ..errors import InputError, run_command
+from ..io import PATIENT_SPACE, SPACE, DICOMCase, image_format, image_stem, open_image, write_nifti
 from ..transforms.degradation import RandScannerDegradation
-from ..transforms.loading import ReadImaged, image_format, image_stem
-from .demo import write_nifti
 
 __all__ = ["degrade_images"]
 
@@ -119,19 +115,18 @@ def _output_name(image: Path, source: Path) -> Path:
 
 
 def _degrade(path: Path, output: Path, random_state: np.random.RandomState, ranges: dict[str, Sequence[float]]) -> Path:
-    """Degrade and write one image."""
-    image = ReadImaged(keys="image", label_keys=())({"image": path})["image"]
-    array = np.asarray(image.as_tensor() if isinstance(image, MetaTensor) else image)
+    """Degrade and write one image; return the file."""
+    case = open_image(path)
+    array = case.image.as_tensor().numpy()
     if not np.isfinite(array).all():
         raise InputError(f'"{path}" holds values that are not finite (NaN or infinity): repair it or leave it out')
-    kind = "dicom" if path.is_dir() else image_format(path)
-    low, high = (0.0, 255.0) if kind == "raster" and _is_8_bit(path) else _span(array)
+    low, high = case.full_scale or _span(array)
     if low == high:
         raise InputError(f'"{path}" is constant: leave it out')
 
     blur_dims = None
-    if kind != "raster" and array.ndim == 4:
-        spacing = np.asarray(image.pixdim)
+    if case.image.meta[SPACE] == PATIENT_SPACE and array.ndim == 4:
+        spacing = np.asarray(case.image.pixdim)
         blur_dims = [axis for axis, length in enumerate(spacing) if length <= THICK_SLICE * spacing.min()]
     degradation = RandScannerDegradation(blur_dims=blur_dims, **ranges)  # type: ignore[arg-type]
     degradation.set_random_state(state=random_state)
@@ -139,60 +134,19 @@ def _degrade(path: Path, output: Path, random_state: np.random.RandomState, rang
     result = low + (high - low) * np.asarray(degradation(scaled), dtype=np.float64)
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "nifti":
-        _write_like(path, output, result)
-    elif kind == "raster":
-        _write_raster(path, output, result)
-    else:
+    output.unlink(missing_ok=True)
+    target = output.with_name(image_stem(output))
+    if isinstance(case, DICOMCase):
         whole = np.array_equal(array, np.rint(array)) and np.abs(array).max() <= np.iinfo(np.int16).max
-        volume = np.rint(result[0]).astype(np.int16) if whole else result[0].astype(np.float32)
-        write_nifti(output, volume, np.asarray(image.affine))
-    return output
+        values = np.rint(result).astype(np.int16) if whole else result.astype(np.float32)
+        return write_nifti(values, case.image.affine, target)
+    return case.write(torch.from_numpy(result), target, None)
 
 
 def _span(array: np.ndarray) -> tuple[float, float]:
     """What becomes 0 and 1: the few brightest voxels (vessels, artefacts) do not decide; a sparse image's peak does."""
     low, high = float(array.min()), float(np.percentile(array, 99.9))
     return low, high if high > low else float(array.max())
-
-
-def _is_8_bit(path: Path) -> bool:
-    with Image.open(path) as picture:
-        return not picture.mode.startswith(("I", "F"))
-
-
-def _as_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if dtype.kind not in "iu":
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
-
-
-def _write_like(path: Path, output: Path, result: np.ndarray) -> None:
-    """Write channel-first values with the header, the data type and the shape of a NIfTI file."""
-    original = nib.load(path)
-    if not isinstance(original, nib.Nifti1Image):
-        raise InputError(f'"{path}" is not a NIfTI file in spite of its name: rename or convert it')
-    values = np.moveaxis(result, 0, -1).reshape(original.shape)
-    # Whole numbers with a slope of their own are left to nibabel, which finds a new slope for the new values.
-    slope, offset = original.header.get_slope_inter()
-    if slope in (None, 1.0) and offset in (None, 0.0):
-        values = _as_type(values, original.get_data_dtype())
-    content = type(original)(values, original.affine, original.header).to_bytes()
-    output.write_bytes(gzip.compress(content, mtime=0) if output.name.lower().endswith(".gz") else content)
-
-
-def _write_raster(path: Path, output: Path, result: np.ndarray) -> None:
-    """Write channel-first values, (C, W, H) as MONAI reads pictures, in a picture's format and depth."""
-    with Image.open(path) as picture:
-        mode, file_format = picture.mode, picture.format
-    dtype = np.dtype(np.uint8 if _is_8_bit(path) else np.float32 if mode == "F" else np.uint16)
-    pixels = _as_type(np.ascontiguousarray(result.transpose(2, 1, 0)), dtype)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    if file_format == "JPEG":
-        picture.save(output, format=file_format, quality=95, subsampling=0)
-    else:
-        picture.save(output, format=file_format)
 
 
 def degrade(

@@ -8,51 +8,26 @@ with `--task classification` whether a slice shows lesions.
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-import pydicom
 import torch
-from monai.networks.layers import GaussianFilter
-from monai.transforms import Resample, Resize
-from monai.transforms.utils import create_rotate
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from tqdm import tqdm
 
-from ..errors import InputError, run_command
+from ..errors import InputError, require, run_command
+from ..io import write_dicom_series, write_nifti
 from ..transforms.degradation import RandScannerDegradation
+from .simulated_patients import SPACING, SPATIAL_SIZE, Patient, Template, draw_lesions, load_template, simulate_patient
 
-__all__ = [
-    "CONTRAST_STYLES",
-    "LABELS",
-    "LESION_LABELS",
-    "SPACING",
-    "SPATIAL_SIZE",
-    "TASKS",
-    "Template",
-    "draw_lesions",
-    "load_template",
-    "make_demo_data",
-    "simulate_patient",
-    "write_dicom_series",
-    "write_nifti",
-]
+__all__ = ["CONTRAST_STYLES", "LABELS", "LESION_LABELS", "TASKS", "make_demo_data"]
 
 VERSION = 1
 """Raised when the same seed gives other data than before, so that old data sets are made anew."""
 
 MIN_PATIENTS = 9
-SPATIAL_SIZE = (96, 112, 16)
-SPACING = (2.0, 2.0, 4.0)
-"""Voxel size of the images in mm; slices are the last axis."""
-
 LABELS = {0: "background", 1: "cerebrospinal fluid and other brain", 2: "grey matter", 3: "white matter"}
 LESION_LABELS = {0: "no lesion", 1: "lesions in the white matter"}
 TASKS = {"segmentation": LABELS, "classification": LESION_LABELS}
@@ -63,19 +38,6 @@ CONTRAST_STYLES = {"standard": 1.0, "flat": 0.75, "steep": 1.35}
 
 HQ_STYLES = ("flat", "steep")
 DICOM_EVERY = 4
-
-LESION_RADIUS = (3.5, 5.0)
-"""In mm."""
-
-LESION_EDGE = 1.0
-"""Scale in mm over which a lesion fades at its rim."""
-
-LESION_CONTRAST = 0.75
-"""Share of the signal that the white matter loses in a lesion."""
-
-LESIONS_PER_SLICE = (2, 4)
-MIN_LESION_AREA = 20.0
-"""Area in mm² from which a slice counts as one with lesions; the smallest single lesion has nearly twice as much."""
 
 _README_TITLE = "HQG-Net demo data: simulated MR patients"
 _MNI_NOTICE = """\
@@ -90,291 +52,6 @@ loss, or injury to subjects or patients resulting from the use or misuse of this
 
 References: V.S. Fonov et al., NeuroImage 47 (Suppl. 1), S102, 2009; V.S. Fonov et al., NeuroImage 54(1), 313-327, 2011.
 """
-
-
-@dataclass(frozen=True)
-class Template:
-    """The anatomy that every patient is deformed from.
-
-    Attributes:
-        maps: T1 intensity, probability of cerebrospinal fluid or other brain, of grey matter, and of white matter, each
-            in [0, 1]: float32 tensor of shape (4, X, Y, Z).
-        affine: voxel to RAS+ millimetres, diagonal.
-    """
-
-    maps: torch.Tensor
-    affine: np.ndarray
-
-
-@dataclass(frozen=True)
-class Patient:
-    """One simulated head.
-
-    Attributes:
-        image: clean T1-like intensities in [0, 1], air 0: float32 of shape `SPATIAL_SIZE`.
-        label: tissue classes, see `LABELS`: uint8 of the same shape.
-        affine: voxel to RAS+ millimetres.
-    """
-
-    image: np.ndarray
-    label: np.ndarray
-    affine: np.ndarray
-
-
-def load_template() -> Template:
-    """Load T1, grey and white matter of the MNI152 template from the nilearn package; nothing is downloaded.
-
-    Cerebrospinal fluid and other brain is what the brain mask holds beyond grey and white matter.
-
-    Raises:
-        InputError: where nilearn is not installed.
-    """
-    try:
-        from nilearn import datasets
-    except ImportError as error:
-        raise InputError(
-            "the demo data need the MNI152 template of nilearn, which is not installed: "
-            'run pip install ".[demo]" in the folder of pyproject.toml'
-        ) from error
-    image = datasets.load_mni152_template(resolution=1)
-    t1, grey, white, mask = (
-        np.asarray(source.dataobj, dtype=np.float32)
-        for source in (
-            image,
-            datasets.load_mni152_gm_template(resolution=1),
-            datasets.load_mni152_wm_template(resolution=1),
-            datasets.load_mni152_brain_mask(resolution=1),
-        )
-    )
-    other = np.clip(mask - grey - white, 0, 1)
-    return Template(torch.from_numpy(np.stack([t1 * mask, other, grey * mask, white * mask])), np.asarray(image.affine))
-
-
-def simulate_patient(template: Template, random_state: np.random.RandomState, gamma: float = 1.0) -> Patient:
-    r"""Simulate one head: own anatomy, tissue contrast and position.
-
-    The template is sampled once, at :math:`p - w\,e^{-|(p - v)/s|^2} (p - v)` with
-    :math:`p = c + R S^{-1} x + u_{22}(x) + u_7(x)`: a head scaled by 0.92 to 1.08 per axis, turned by up to 6 degrees
-    and displaced by Gaussian random fields that are smooth over 22 mm (standard deviation 2.5 to 3 mm per axis) and
-    over 7 mm (1.3 mm); w in [-0.25, 0.4] shrinks or widens the ventricles around v.
-
-    Tissue probabilities are sharpened (:math:`p_k^2 / \sum_j p_j^2`), since those of the template average 152 people.
-    Intensities follow from them and from tissue means drawn for this patient, and keep half of the template's texture.
-    Slices average two planes of 2 mm, hence have partial volumes. The label is the most probable class.
-
-    Args:
-        template: the anatomy to start from.
-        random_state: all randomness comes from here.
-        gamma: exponent applied to the intensities: the contrast style, see `CONTRAST_STYLES`.
-    """
-    fine_size = (SPATIAL_SIZE[0], SPATIAL_SIZE[1], 2 * SPATIAL_SIZE[2])
-    maps = _deformed(template, random_state, fine_size)
-    probability = maps[1:].clamp(0, 1)
-    mask = probability.sum(0).clamp(0, 1)
-    sharp = probability**2
-    sharp = sharp / sharp.sum(0).clamp_min(1e-6) * mask
-
-    own = [random_state.normal(mean, std) for mean, std in ((0.28, 0.03), (0.62, 0.02), (0.88, 0.015))]
-    texture = maps[0] - torch.tensordot(torch.tensor([0.34, 0.65, 0.84]), probability, dims=1)
-    image = torch.tensordot(torch.tensor(own, dtype=torch.float32), sharp, dims=1) + 0.5 * texture * mask
-    image = _pairs_of_planes_averaged(image[None])[0].clamp(0, 1) ** gamma
-    label = _pairs_of_planes_averaged(torch.cat([1 - mask[None], sharp])).argmax(0)
-
-    # Rounded to what a DICOM decimal string can hold, so that both formats agree.
-    origin = np.round(-(np.array(SPATIAL_SIZE) - 1) / 2 * np.array(SPACING) + random_state.uniform(-15, 15, 3), 2)
-    affine = np.diag([*SPACING, 1.0])
-    affine[:3, 3] = origin
-    return Patient(image.numpy(), label.numpy().astype(np.uint8), affine)
-
-
-def _pairs_of_planes_averaged(volume: torch.Tensor) -> torch.Tensor:
-    return volume.unflatten(-1, (-1, 2)).mean(-1)
-
-
-def _deformed(template: Template, random_state: np.random.RandomState, size: tuple[int, ...]) -> torch.Tensor:
-    """Sample the template's maps on a grid of 2 mm through one patient's deformation: (4, *size)."""
-    axes = [torch.arange(n) * 2.0 - (n - 1) for n in size]
-    position = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-
-    angles = np.deg2rad(random_state.uniform(-1, 1, 3) * (3, 3, 6))
-    rotation = np.asarray(create_rotate(3, tuple(angles)))[:3, :3]
-    inverse_scale = np.diag(1 / random_state.uniform(0.92, 1.08, 3))
-    # The centre of the field of view: about 10 mm above the commissures, where all slices show plenty of brain.
-    centre = np.array([0.0, -16.0, 11.0]) + random_state.uniform(-4, 4, 3)
-    point = torch.tensordot(torch.as_tensor(rotation @ inverse_scale, dtype=torch.float32), position, dims=1)
-    point = point + _column(centre)
-    for correlation, amplitude in ((22.0, (2.5, 3.0, 2.5)), (7.0, (1.3, 1.3, 1.3))):
-        point = point + _random_field(random_state, correlation, size) * _column(amplitude)
-
-    offset = point - _column((0.0, -12.0, 16.0))
-    widening = random_state.uniform(-0.25, 0.4)
-    near_ventricles = torch.exp(-((offset / _column((24.0, 34.0, 20.0))) ** 2).sum(0))
-    point = point - widening * near_ventricles * offset
-
-    shape = np.array(template.maps.shape[1:])
-    # MONAI resamples at voxel positions counted from the middle of the volume.
-    voxel = (point - _column(template.affine[:3, 3])) / _column(np.diag(template.affine)[:3]) - _column((shape - 1) / 2)
-    resample = Resample(mode="bilinear", padding_mode="zeros", dtype=np.float32)
-    return torch.as_tensor(resample(template.maps, grid=torch.cat([voxel, torch.ones_like(voxel[:1])])))
-
-
-def _column(values: Any) -> torch.Tensor:
-    return torch.tensor(np.array(values), dtype=torch.float32)[:, None, None, None]
-
-
-def _random_field(random_state: np.random.RandomState, correlation: float, size: tuple[int, ...]) -> torch.Tensor:
-    """Three Gaussian random fields of unit variance on a grid of 2 mm, smoothed over `correlation` mm: (3, *size)."""
-    step = correlation / 2
-    margin = 6
-    coarse = [int(np.ceil(2 * n / step)) + 1 for n in size]
-    noise = torch.from_numpy(random_state.normal(size=(1, 3, *[n + 2 * margin for n in coarse])).astype(np.float32))
-    field = GaussianFilter(3, correlation / step)(noise)[0]
-    field = field[:, margin:-margin, margin:-margin, margin:-margin]
-    field = torch.as_tensor(Resize(size, mode="trilinear", align_corners=True)(field))
-    # White noise after a Gaussian filter of standard deviation s has, in 3-D, the variance (4 pi s^2)^(-3/2).
-    return field * float((4 * np.pi * (correlation / step) ** 2) ** 0.75)
-
-
-def draw_lesions(
-    head: Patient, random_state: np.random.RandomState, gamma: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Draw dark lesions into the white matter of half of the slices.
-
-    .. math:: x \leftarrow x\,(1 - 0.75\,s)^\gamma, \quad s(p) = \max_i \sigma\big((r_i - |p - c_i|) / 1\,mm\big)
-
-    Each of these slices gets two to four discs, where there is room, of radius :math:`r_i` from 3.5 to 5 mm around
-    :math:`c_i`; every disc lies in white matter altogether and keeps clear of the others. A lesion is as thick as its
-    slice and leaves the neighbouring slices untouched, so that none is half in a slice whose label does not say so.
-
-    A slice counts as one with lesions when :math:`s > 1/2` in at least 20 mm² of it.
-
-    Args:
-        head: the patient, not changed.
-        random_state: all randomness comes from here.
-        gamma: exponent that was applied to the patient's intensities, see :func:`simulate_patient`.
-
-    Returns:
-        The image with lesions, float32 of shape `SPATIAL_SIZE`, and for every slice whether it shows lesions: bool of
-        shape (Z,).
-    """
-    strength = np.zeros(head.image.shape, dtype=np.float32)
-    place = np.stack(np.meshgrid(*(np.arange(n) for n in SPATIAL_SIZE[:2]), indexing="ij"), axis=-1)
-    in_plane = np.array(SPACING[:2])
-    for index in random_state.permutation(SPATIAL_SIZE[2])[: SPATIAL_SIZE[2] // 2]:
-        for _ in range(random_state.randint(LESIONS_PER_SLICE[0], LESIONS_PER_SLICE[1] + 1)):
-            radius = random_state.uniform(*LESION_RADIUS)
-            free = (head.label[..., index] == 3) & (strength[..., index] < 0.05)
-            centres = np.argwhere(_eroded(free, radius / in_plane))
-            if not len(centres):
-                break
-            distance = np.linalg.norm((place - centres[random_state.randint(len(centres))]) * in_plane, axis=-1)
-            disc = 1 / (1 + np.exp((distance - radius) / LESION_EDGE))
-            strength[..., index] = np.maximum(strength[..., index], disc)
-    area = (strength > 0.5).sum(axis=(0, 1)) * in_plane.prod()
-    image = head.image * (1 - LESION_CONTRAST * strength) ** np.float32(gamma)
-    return image.astype(np.float32), area >= MIN_LESION_AREA
-
-
-def _eroded(mask: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Where an ellipse of these half-axes, in pixels, lies in a two-dimensional mask altogether."""
-    reach = np.ceil(radii).astype(int)
-    offsets = [np.array(index) - reach for index in np.ndindex(*(2 * reach + 1))]
-    inside = [tuple(offset) for offset in offsets if ((offset / radii) ** 2).sum() <= 1]
-    # The head is far from the borders, across which roll would carry it.
-    return np.logical_and.reduce([np.roll(mask, offset, axis=(0, 1)) for offset in inside])
-
-
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write an image as `.nii.gz` in scanner coordinates; the same input gives the same bytes.
-
-    Args:
-        path: file to write.
-        array: (X, Y, Z), or (X, Y) for a single slice, of the type to store.
-        affine: voxel to RAS+ millimetres.
-    """
-    image = nib.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
-
-
-def write_dicom_series(folder: Path, array: np.ndarray, affine: np.ndarray, patient: str, entropy: str) -> None:
-    """Write an axial volume as a series of MR Image Storage, one file a slice, from the lowest slice upwards.
-
-    Args:
-        folder: made, and filled with `slice_001.dcm` and so on.
-        array: (X, Y, Z) of int16, 0 or more, in RAS+ order.
-        affine: voxel to RAS+ millimetres, diagonal and positive.
-        patient: patient ID and name.
-        entropy: what the unique identifiers are derived from: the same text gives the same identifiers.
-    """
-    folder.mkdir(parents=True)
-    spacing = np.diag(affine)[:3]
-    # DICOM counts columns to the patient's left and rows to the back (LPS): both in-plane axes of RAS+ are reversed.
-    pixels = np.ascontiguousarray(array[::-1, ::-1].transpose(2, 1, 0)).astype("<u2")
-    corner = affine @ np.array([array.shape[0] - 1, array.shape[1] - 1, 0, 1])
-    peak = int(array.max())
-    for index, plane in enumerate(pixels):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = MRImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[entropy, "instance", str(index)])
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-
-        ds = pydicom.Dataset()
-        ds.file_meta = meta
-        ds.SpecificCharacterSet = "ISO_IR 100"
-        ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-        ds.SOPClassUID = MRImageStorage
-        ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-        ds.StudyDate = ds.SeriesDate = ds.ContentDate = "20260101"
-        ds.StudyTime = ds.SeriesTime = ds.ContentTime = "120000"
-        ds.AccessionNumber = ""
-        ds.Modality = "MR"
-        ds.Manufacturer = "HQG-Net demo"
-        ds.ReferringPhysicianName = ""
-        ds.StudyDescription = "Simulated brain"
-        ds.SeriesDescription = "T1w simulated from MNI152"
-        ds.PatientName = patient
-        ds.PatientID = patient
-        ds.PatientBirthDate = ""
-        ds.PatientSex = "O"
-        ds.BodyPartExamined = "BRAIN"
-        ds.ScanningSequence = "RM"
-        ds.SequenceVariant = "NONE"
-        ds.ScanOptions = ""
-        ds.MRAcquisitionType = "2D"
-        ds.RepetitionTime = None
-        ds.EchoTime = None
-        ds.EchoTrainLength = None
-        ds.SliceThickness = float(spacing[2])
-        ds.SpacingBetweenSlices = float(spacing[2])
-        ds.PatientPosition = "HFS"
-        ds.StudyInstanceUID = generate_uid(entropy_srcs=[entropy, "study"])
-        ds.SeriesInstanceUID = generate_uid(entropy_srcs=[entropy, "series"])
-        ds.StudyID = "1"
-        ds.SeriesNumber = 1
-        ds.InstanceNumber = index + 1
-        location = round(float(corner[2] + index * spacing[2]), 4)
-        ds.ImagePositionPatient = [round(-float(corner[0]), 4), round(-float(corner[1]), 4), location]
-        ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        ds.FrameOfReferenceUID = generate_uid(entropy_srcs=[entropy, "frame"])
-        ds.PositionReferenceIndicator = ""
-        ds.SliceLocation = location
-        ds.SamplesPerPixel = 1
-        ds.PhotometricInterpretation = "MONOCHROME2"
-        ds.Rows, ds.Columns = plane.shape
-        ds.PixelSpacing = [float(spacing[1]), float(spacing[0])]
-        ds.BitsAllocated = ds.BitsStored = 16
-        ds.HighBit = 15
-        ds.PixelRepresentation = 0
-        ds.WindowCenter = peak / 2
-        ds.WindowWidth = max(peak, 1)
-        ds.RescaleIntercept = 0
-        ds.RescaleSlope = 1
-        ds.RescaleType = "US"
-        ds.PixelData = plane.tobytes()
-        ds.save_as(folder / f"slice_{index + 1:03d}.dcm", enforce_file_format=True)
 
 
 def _split(patients: int) -> dict[str, range]:
@@ -442,12 +119,12 @@ def _write_volumes(folder: Path, raw: dict[str, np.ndarray], head: Patient, pati
         write_dicom_series(entry["image"], raw[kind], head.affine, patient, entropy)
     else:
         entry["image"] = folder / kind / f"{patient}.nii.gz"
-        write_nifti(entry["image"], raw[kind], head.affine)
+        write_nifti(raw[kind][None], head.affine, folder / kind / patient)
     entry["label"] = folder / "labels" / f"{patient}.nii.gz"
-    write_nifti(entry["label"], head.label, head.affine)
+    write_nifti(head.label[None], head.affine, folder / "labels" / patient)
     if "reference" in raw:
         entry["reference"] = folder / "reference" / f"{patient}.nii.gz"
-        write_nifti(entry["reference"], raw["reference"], head.affine)
+        write_nifti(raw["reference"][None], head.affine, folder / "reference" / patient)
     return entry
 
 
@@ -463,9 +140,9 @@ def _write_slices(
         position = affine.copy()
         position[:3, 3] += index * affine[:3, 2]
         for kind, volume in raw.items():
-            path = folder / kind / patient / f"slice_{index + 1:02d}.nii.gz"
-            write_nifti(path, volume[..., index], position)
-            entry["reference" if kind == "reference" else "image"] = path
+            target = folder / kind / patient / f"slice_{index + 1:02d}"
+            key = "reference" if kind == "reference" else "image"
+            entry[key] = write_nifti(volume[None, ..., index], position, target)
         entry["label"] = int(label)
         entries.append(entry)
     return entries
@@ -564,16 +241,10 @@ def make_demo_data(
         InputError: for too few patients, an unknown task, a folder that holds something else, or where nilearn is
             missing.
     """
-    if isinstance(patients, bool) or not isinstance(patients, int) or patients < MIN_PATIENTS:
-        raise InputError(f"--patients is {patients} but must be a whole number of at least {MIN_PATIENTS}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"--seed is {seed} but must be a whole number of at least 0")
-    if task not in TASKS:
-        raise InputError(f'--task is "{task}" but must be {" or ".join(TASKS)}')
+    _check_arguments(patients, seed, task)
     output_dir = Path(str(output_dir)).expanduser().resolve()
     if _check(output_dir, patients, seed, force, task):
         return False
-
     template = load_template()
     partial = output_dir.with_name(f".{output_dir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -581,27 +252,7 @@ def make_demo_data(
     # The order of a sum of floats depends on the number of threads, and the bytes must not.
     torch.set_num_threads(1)
     try:
-        for folder, kinds in _KINDS.items():
-            for kind in (*kinds, "labels") if task == "segmentation" else kinds:
-                (partial / folder / kind).mkdir(parents=True)
-        (partial / "README.txt").write_text(_readme(patients, seed, task), encoding="utf-8")
-        (partial / "LICENSE-MNI152.txt").write_text(_MNI_NOTICE, encoding="utf-8")
-        datalist: dict[str, Any] = {
-            "description": "HQG-Net demo: T1-like MR of simulated patients, deformed from the MNI152 template",
-            "license": "see LICENSE-MNI152.txt",
-            "generator": {"name": "scripts.experiments.demo", "version": VERSION, "patients": patients, "seed": seed},
-            "labels": {str(value): name for value, name in TASKS[task].items()},
-        }
-        # Data for segmentation name no task, like those made when there was no other.
-        if task != "segmentation":
-            datalist["generator"]["task"] = task
-        with tqdm(total=patients, desc="Simulating patients", unit="patient") as progress:
-            for group, indices in _split(patients).items():
-                datalist[group] = []
-                for rank, index in enumerate(indices):
-                    datalist[group] += _make_patient(partial, template, seed, index, group, rank, task)
-                    progress.update()
-        (partial / "datalist.json").write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
+        _write_data_set(partial, template, patients, seed, task)
         if output_dir.exists():
             shutil.rmtree(output_dir)
         partial.rename(output_dir)
@@ -613,6 +264,41 @@ def make_demo_data(
         torch.set_num_threads(threads)
         shutil.rmtree(partial, ignore_errors=True)
     return True
+
+
+def _check_arguments(patients: int, seed: int, task: str) -> None:
+    # True is a whole number to Python.
+    require(
+        type(patients) is int and patients >= MIN_PATIENTS,
+        f"--patients is {patients} but must be a whole number of at least {MIN_PATIENTS}",
+    )
+    require(type(seed) is int and seed >= 0, f"--seed is {seed} but must be a whole number of at least 0")
+    require(task in TASKS, f'--task is "{task}" but must be {" or ".join(TASKS)}')
+
+
+def _write_data_set(root: Path, template: Template, patients: int, seed: int, task: str) -> None:
+    """Simulate and write all patients, the datalist and the notices."""
+    for folder, kinds in _KINDS.items():
+        for kind in (*kinds, "labels") if task == "segmentation" else kinds:
+            (root / folder / kind).mkdir(parents=True)
+    (root / "README.txt").write_text(_readme(patients, seed, task), encoding="utf-8")
+    (root / "LICENSE-MNI152.txt").write_text(_MNI_NOTICE, encoding="utf-8")
+    datalist: dict[str, Any] = {
+        "description": "HQG-Net demo: T1-like MR of simulated patients, deformed from the MNI152 template",
+        "license": "see LICENSE-MNI152.txt",
+        "generator": {"name": "scripts.experiments.demo", "version": VERSION, "patients": patients, "seed": seed},
+        "labels": {str(value): name for value, name in TASKS[task].items()},
+    }
+    # Data for segmentation name no task, like those made when there was no other.
+    if task != "segmentation":
+        datalist["generator"]["task"] = task
+    with tqdm(total=patients, desc="Simulating patients", unit="patient") as progress:
+        for group, indices in _split(patients).items():
+            datalist[group] = []
+            for rank, index in enumerate(indices):
+                datalist[group] += _make_patient(root, template, seed, index, group, rank, task)
+                progress.update()
+    (root / "datalist.json").write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
 
 
 def demo(output_dir: str, patients: int = 45, seed: int = 0, force: bool = False, task: str = "segmentation") -> None:

@@ -21,8 +21,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import InputError, find_input_error
-from ..io.base import Case, CaseImage, Provenance
-from ..io.discovery import Problem, open_case
+from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
 from ..reports.batch_report import BatchReport, CaseRecord, report_pictures
 from ..reports.safety import judge_safety

@@ -19,8 +19,7 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..handlers import collect_cues
 from ..inferers import ConsistentInferer
-from ..io.base import Case, CaseImage
-from ..io.discovery import Problem, find_cases, open_case
+from ..io import Case, CaseImage, Problem, find_cases, open_case
 from ..model_spec import ModelSpec
 from ..networks import HQGNet, draw_cues, mean_and_deviation
 from ..reports.safety import MEASURES, SafetyMeasures, SafetyThresholds, measure_safety
@@ -181,12 +180,7 @@ class CaseEnhancer:
 
     def _scaled(self, case: CaseImage) -> tuple[MetaTensor, int, bool]:
         """Return what the network sees, the axis of its slices, and whether it sees it slice by slice."""
-        image = case.image
-        if case.padding is not None:
-            real = image.as_tensor()[:, ~case.padding[0]]
-            if real.numel() == 0:
-                raise InputError("all of it is pixel padding")
-            image = MetaTensor(torch.where(case.padding, real.min(), image.as_tensor())).copy_meta_from(image)
+        image = case.without_padding()
         axis = self.slice_axis
         if image.ndim == 4:
             places = _places_in_ras(image)

@@ -2,20 +2,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files: found, read and written, one class for each format."""
 
-from .base import Case, CaseImage, Provenance
+from .base import PATIENT_SPACE, PIXEL_SPACE, SPACE, Case, CaseImage, Provenance
+from .datalist_file import read_json
 from .dicom import DICOMCase
-from .discovery import Problem, find_cases, open_case
-from .nifti import NiftiCase
+from .dicom_series import dicom_patient
+from .discovery import Problem, find_cases
+from .formats import ImageFormat, image_format, image_stem, natural_order
+from .nifti import NiftiCase, write_nifti
+from .opening import open_case, open_image
 from .raster import RasterCase
+from .simulated_series import write_dicom_series
 
 __all__ = [
+    "PATIENT_SPACE",
+    "PIXEL_SPACE",
+    "SPACE",
     "Case",
     "CaseImage",
     "DICOMCase",
+    "ImageFormat",
     "NiftiCase",
     "Problem",
     "Provenance",
     "RasterCase",
+    "dicom_patient",
     "find_cases",
+    "image_format",
+    "image_stem",
+    "natural_order",
     "open_case",
+    "open_image",
+    "read_json",
+    "write_dicom_series",
+    "write_nifti",
 ]

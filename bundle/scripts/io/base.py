@@ -11,9 +11,19 @@ from typing import NamedTuple
 import torch
 from monai.data import MetaTensor
 
-from ..transforms.loading import ImageFormat
+from ..errors import InputError
+from .formats import ImageFormat
 
-__all__ = ["Case", "CaseImage", "Provenance", "UnreadableError"]
+__all__ = ["PATIENT_SPACE", "PIXEL_SPACE", "SPACE", "Case", "CaseImage", "Provenance", "UnreadableError"]
+
+SPACE = "axis_space"
+"""Key in the metadata of an image: how its axes lie. It travels with the image to panels and reports."""
+
+PIXEL_SPACE = "pixel"
+"""The first axis runs to the right of the picture, the second downwards: photographs, radiographs, films."""
+
+PATIENT_SPACE = "patient"
+"""The affine maps voxels to the patient's RAS millimetres."""
 
 
 class Case(NamedTuple):
@@ -63,27 +73,47 @@ class CaseImage(ABC):
     Attributes:
         image: (C, *spatial), float32, in real-world units: Hounsfield units for CT, what rescale slope and intercept
             say elsewhere. Spatial axes of volumes are (columns, rows, slices), those of photographs (columns, rows), as
-            ITK and nibabel order them; ``affine`` maps voxels to RAS millimetres.
+            ITK and nibabel order them; ``affine`` maps voxels to RAS millimetres. ``meta["axis_space"]`` is
+            :data:`PATIENT_SPACE`, or :data:`PIXEL_SPACE` where the affine says nothing.
         padding: (1, *spatial), bool, true where the scanner recorded nothing (DICOM's pixel padding); None: nowhere.
         slice_axis: spatial axis along which the slices of a volume were acquired; None where the file does not say, and
             for images without one.
         evenly_spaced: whether ``affine`` is true of every slice.
+        full_scale: black and white of 8-bit pictures, 0 and 255; None for images without such a convention.
     """
 
     image: MetaTensor
     padding: torch.Tensor | None = None
     slice_axis: int | None = None
     evenly_spaced: bool = True
+    full_scale: tuple[float, float] | None = None
+
+    def without_padding(self) -> MetaTensor:
+        """Return the image with its smallest recorded value in place of pixel padding.
+
+        Networks see this image, in training and in inference: padding, often far below any signal, must not take part
+        in the scaling.
+
+        Raises:
+            InputError: when all of the image is padding.
+        """
+        if self.padding is None:
+            return self.image
+        values = self.image.as_tensor()
+        recorded = values[:, ~self.padding[0]]
+        if recorded.numel() == 0:
+            raise InputError("all of it is pixel padding")
+        return MetaTensor(torch.where(self.padding, recorded.min(), values)).copy_meta_from(self.image)
 
     @abstractmethod
-    def write(self, result: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+    def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:
         """Write a result in the format, the stored type and the geometry of the source.
 
         Args:
             result: (C, *spatial) on the grid and in the units of ``image``; values beyond the stored type are cut to
                 its range.
             target: where, without suffix; the folder exists, the target does not.
-            provenance: how the result was made.
+            provenance: how the result was made. None, which DICOM refuses, leaves descriptions as they are.
 
         Returns:
             The file or the folder that was made: ``target`` with the suffix of the format.

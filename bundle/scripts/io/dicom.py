@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 
 from ..errors import InputError
-from .base import CaseImage, Provenance
+from .base import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, Provenance
 from .dicom_geometry import Arrangement, arrange
 from .dicom_reading import (
     DATA_TAGS,
@@ -93,12 +93,13 @@ class DICOMCase(CaseImage):
                     padding[0, ..., at] = _is_padding(stored, frame.padding).T
         if not arrangement.is_volume:
             volume, padding = volume[..., 0], None if padding is None else padding[..., 0]
-        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(files[0])}
+        space = PATIENT_SPACE if arrangement.is_placed else PIXEL_SPACE
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(files[0]), SPACE: space}
         image = MetaTensor(torch.from_numpy(volume), affine=torch.from_numpy(arrangement.affine), meta=meta)
         mask = torch.from_numpy(padding) if padding is not None and padding.any() else None
         return cls(image, mask, arrangement, pixel_format)
 
-    def write(self, result: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+    def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:
         """Write a result as a derived series; see :meth:`CaseImage.write`.
 
         A single file gives ``target.dcm``, a series a folder with a file for each of its files, under the same names
@@ -107,6 +108,8 @@ class DICOMCase(CaseImage):
         Raises:
             InputError: when a source file cannot be read any more, or holds values that no DICOM file may hold.
         """
+        if provenance is None:
+            raise ValueError("a derived DICOM series must say how it was made")
         values = self._by_slices(result, len(self.image))
         origin = uid_seed(ENHANCED, provenance)
         for file, places, output in self._outputs(target):

@@ -27,12 +27,14 @@ class Arrangement(NamedTuple):
         affine: maps (column, row, slice) to RAS millimetres, 4×4; the identity where positions are unknown.
         is_volume: whether the pictures are slices, or the times of a film; one picture without a position is neither.
         evenly_spaced: whether ``affine`` is true of every slice.
+        is_placed: whether the pictures have positions in the patient.
     """
 
     frames: tuple[Frame, ...]
     affine: np.ndarray
     is_volume: bool
     evenly_spaced: bool
+    is_placed: bool
 
 
 def arrange(frames: Sequence[Frame]) -> Arrangement:
@@ -55,7 +57,7 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
                 f'the {len(frames)} images in "{frames[0].file.parent}" have no position in the patient and so make no '
                 "volume: give them one by one"
             )
-        return Arrangement(tuple(frames), np.eye(4), len(frames) > 1, len(frames) == 1)
+        return Arrangement(tuple(frames), np.eye(4), len(frames) > 1, len(frames) == 1, False)
     if len(placed) < len(frames):
         lost = next(frame for frame in frames if frame not in placed)
         raise InputError(f"{_name(lost, frames)} has no position in the patient, unlike its series: leave it out")
@@ -68,7 +70,7 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
     affine = np.eye(4)
     affine[:3] = np.column_stack([row * spacing[1], column * spacing[0], step, positions[0]])
     affine[:2] *= -1  # LPS to RAS
-    return Arrangement(tuple(frames[i] for i in order), affine, True, even)
+    return Arrangement(tuple(frames[i] for i in order), affine, True, even, True)
 
 
 def _name(frame: Frame, frames: Sequence[Frame]) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from ..errors import InputError
 from .dicom_reading import IDENTITY_TAGS, naming, read_header
+from .formats import image_stem
 
-__all__ = ["find_series", "series_name"]
+__all__ = ["dicom_patient", "find_series", "series_name"]
 
 _TAGS = (*IDENTITY_TAGS, "StudyInstanceUID", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient")
 
@@ -71,6 +73,17 @@ def series_name(files: Sequence[Path]) -> str:
         parts = parts if parts[1] else [parts[0], str(header.get("Modality") or "")]
     name = "-".join(cleaned for part in parts if (cleaned := re.sub(r"[^\w.+]+", "-", part).strip("-._")))
     return name[:64].rstrip("-.") or "series"
+
+
+def dicom_patient(file: Path) -> str:
+    """Return the ID of the patient in a DICOM file; that of the study, or the file's name, where there is none.
+
+    Raises:
+        InputError: when the file is not DICOM.
+    """
+    with naming(file):
+        header = dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
+        return str(header.get("PatientID") or header.get("StudyInstanceUID") or image_stem(file))
 
 
 class _Member(NamedTuple):

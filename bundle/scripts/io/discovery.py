@@ -4,37 +4,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import unicodedata
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..data.datalist import natural_order
 from ..errors import InputError
-from ..transforms.loading import DICOM_SUFFIXES, ImageFormat, image_stem
-from .base import Case, CaseImage
-from .dicom import DICOMCase
+from .base import Case
+from .datalist_file import read_json
 from .dicom_series import find_series, series_name
-from .nifti import NiftiCase, is_nifti_header
-from .raster import RasterCase
+from .formats import ImageFormat, content_format, image_stem, natural_order
 
-__all__ = ["Problem", "content_format", "find_cases", "open_case"]
+__all__ = ["Problem", "find_cases"]
 
 SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini", "dicomdir"}
 COMPANION_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".md", ".xml", ".pdf", ".html", ".htm", ".bval", ".bvec")
-
-SIGNATURES: dict[bytes, ImageFormat] = {
-    b"\x89PNG\r\n\x1a\n": "raster",
-    b"\xff\xd8\xff": "raster",
-    b"GIF8": "raster",
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "raster"),
-}
-GZIP_SIGNATURE = b"\x1f\x8b"
 
 LONGEST_NAME = 180
 """Bytes of a file name: file systems allow 255, of which suffixes and what marks other outputs need some."""
@@ -130,64 +117,9 @@ def find_cases(
     return _named(distinct), sorted(set(problems), key=lambda problem: natural_order(str(problem.source)))
 
 
-def open_case(case: Case) -> CaseImage:
-    """Read the image of a case.
-
-    Args:
-        case: as :func:`find_cases` found it.
-
-    Raises:
-        InputError: when it cannot be read; the sentence names the file and says why.
-    """
-    if case.format == "dicom":
-        return DICOMCase.read(case.files)
-    return NiftiCase.read(case.files[0]) if case.format == "nifti" else RasterCase.read(case.files[0])
-
-
-def content_format(file: Path) -> ImageFormat | None:
-    """Tell how a file is stored by its first bytes; DICOM without a preamble is believed by its suffix.
-
-    Args:
-        file: a regular file.
-
-    Returns:
-        ``"nifti"``, ``"dicom"``, ``"raster"``, or None for anything else.
-
-    Raises:
-        OSError: when the file cannot be read.
-    """
-    with file.open("rb") as raw:
-        start = raw.read(4096)
-    if start[128:132] == b"DICM":
-        return "dicom"
-    if start.startswith(GZIP_SIGNATURE):
-        start = _unpacked(start)
-        return "nifti" if is_nifti_header(start) else None
-    for signature, format_ in SIGNATURES.items():
-        if start.startswith(signature):
-            return format_
-    # The signature of BMP is two letters; the size of the second header tells it from text.
-    if start.startswith(b"BM") and start[14:18] in (bytes([size, 0, 0, 0]) for size in (12, 40, 52, 56, 64, 108, 124)):
-        return "raster"
-    if is_nifti_header(start):
-        return "nifti"
-    is_dicom_element = start[:2] in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\0"
-    return "dicom" if is_dicom_element and file.name.lower().endswith(DICOM_SUFFIXES) else None
-
-
-def _unpacked(start: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(wbits=31).decompress(start, 540)
-    except zlib.error:
-        return b""
-
-
 def _read_datalist(file: Path, roots: Sequence[Path]) -> list[tuple[Path, Path]]:
     """The images of a datalist, each with its path below the folder from which it counts."""
-    try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f'cannot read the datalist "{file}": {str(error).splitlines()[0]}') from error
+    content = read_json(file)
     entries = content.get("testing") if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise InputError(

@@ -19,17 +19,16 @@ from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
-from .base import CaseImage, Provenance, UnreadableError
+from .base import PATIENT_SPACE, SPACE, CaseImage, Provenance, UnreadableError
+from .nifti_header import MAGIC, is_nifti_header
 from .storage import real_values, stored_values
 
-__all__ = ["NiftiCase", "is_nifti_header", "write_nifti"]
+__all__ = ["NiftiCase", "write_nifti"]
 
 Header = nib.Nifti1Header | nib.Nifti2Header
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_TYPES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-MAGIC = {348: (344, b"n+1\x00"), 540: (4, b"n+2\x00\r\n\x1a\n")}
-"""Where a header of so many bytes holds which words."""
 
 SCALAR_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COLOUR_TYPES = {128: 3, 2304: 4}
@@ -102,17 +101,18 @@ class NiftiCase(CaseImage):
             values = torch.from_numpy(real_values(stored, slope, intercept))
         except (OSError, EOFError, zlib.error, UnreadableError, HeaderDataError, MemoryError) as error:
             raise InputError(f'cannot read "{file}": {_why(error)}') from error
-        image = MetaTensor(values, affine=torch.from_numpy(affine), meta={ImageMetaKey.FILENAME_OR_OBJ: str(file)})
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PATIENT_SPACE}
+        image = MetaTensor(values, affine=torch.from_numpy(affine), meta=meta)
         suffix = ".nii" if file.name.lower().endswith(".nii") else ".nii.gz"
         return cls(image, _slice_axis(content.header, affine, values.ndim - 1), content, suffix)
 
-    def write(self, result: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+    def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:
         """Write a result as ``target.nii.gz``, or ``target.nii`` where the source is named so.
 
         Args:
             result: see :meth:`CaseImage.write`.
             target: likewise.
-            provenance: ``descrip`` names the software, its version and the model.
+            provenance: ``descrip`` names the software, its version and the model; it stays where None.
 
         Returns:
             The file.
@@ -123,7 +123,8 @@ class NiftiCase(CaseImage):
         if len(source) > len(stored):
             stored = np.concatenate([stored, source[len(stored) :]])
         order = stored if interleaved else np.moveaxis(stored, 0, -1)
-        header = _described(header, provenance.sentence())
+        if provenance is not None:
+            header = _described(header, provenance.sentence())
         return self._save(header.binaryblock + extensions, order, target)
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
@@ -151,43 +152,40 @@ class NiftiCase(CaseImage):
         return _write(start + values.tobytes(order="F"), target.with_name(target.name + self._suffix))
 
 
-def write_nifti(values: torch.Tensor, affine: torch.Tensor, target: Path, description: str) -> Path:
-    """Write an image that came in another format as ``target.nii.gz``.
+def write_nifti(
+    values: torch.Tensor | np.ndarray, affine: torch.Tensor | np.ndarray, target: Path, description: str = ""
+) -> Path:
+    """Write an image that has no NIfTI header yet as ``target.nii.gz``; the same input gives the same bytes.
 
     Args:
-        values: (C, *spatial), int16 or float32, which is the type they are stored in; several channels are stored as a
+        values: (C, *spatial), uint8, int16 or float32, which is the stored type; several channels are stored as a
             vector along the fifth axis.
-        affine: 4×4, voxels to RAS millimetres, which every slice obeys.
-        target: where, without suffix.
+        affine: 4×4, voxels to RAS millimetres, true of every slice.
+        target: place without suffix.
         description: at most 79 letters; the rest is cut off.
 
     Returns:
         The file.
     """
-    array = values.detach().cpu().numpy()
-    if array.dtype not in (np.int16, np.float32):
-        raise ValueError(f"values are stored as int16 or float32, not {array.dtype}")
-    spatial = array.shape[1:]
-    if len(array) == 1:
+    array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+    if array.dtype not in (np.uint8, np.int16, np.float32):
+        raise ValueError(f"values are stored as uint8, int16 or float32, not {array.dtype}")
+    channels, spatial = array.shape[0], array.shape[1:]
+    if channels == 1:
         array = array[0]
     else:
-        array = np.moveaxis(array, 0, -1).reshape(*spatial, *(1,) * (4 - len(spatial)), len(array))
-    matrix = affine.detach().cpu().numpy().astype(np.float64)
+        array = np.moveaxis(array, 0, -1).reshape(*spatial, *(1,) * (4 - len(spatial)), channels)
+    matrix = np.asarray(affine, dtype=np.float64)
     image = nib.Nifti1Image(array, matrix)
     image.set_sform(matrix, 1)
     image.set_qform(matrix, 1)
     if not np.allclose(image.get_qform(), matrix, atol=1e-3):
         image.set_qform(None, 0)  # a quaternion cannot tell of a tilted gantry
-    if len(values) > 1:
+    if channels > 1:
         image.header.set_intent("vector")
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = _ascii(description)
     return _write(image.to_bytes(), target.with_name(target.name + ".nii.gz"))
-
-
-def is_nifti_header(start: bytes) -> bool:
-    """Tell whether the first 348 bytes of a file, unpacked, are those of a NIfTI image in one file."""
-    return any(start[place : place + len(word)] == word for place, word in MAGIC.values())
 
 
 def _read(file: Path) -> _Content:

@@ -19,7 +19,7 @@ from monai.utils import ImageMetaKey
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import InputError
-from .base import CaseImage, Provenance, UnreadableError
+from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
 from .storage import real_values, stored_values
 
 __all__ = ["RasterCase"]
@@ -93,14 +93,16 @@ class RasterCase(CaseImage):
 
     def __init__(self, image: MetaTensor, content: _Content) -> None:
         self.image = image
+        self.full_scale = (0.0, 255.0) if content.stored.dtype == np.uint8 else None
         self._content = content
 
     @classmethod
-    def read(cls, file: Path) -> RasterCase:
+    def read(cls, file: Path, keep_palette: bool = False) -> RasterCase:
         """Read a file.
 
         Args:
             file: the file.
+            keep_palette: whether a palette's indices are the values, as in a label; its colours are, by default.
 
         Raises:
             InputError: naming the file and the reason: no image, damaged, several pages, colours for printing, more
@@ -110,22 +112,22 @@ class RasterCase(CaseImage):
             with warnings.catch_warnings():
                 # Pillow warns of large images, metadata out of order and the like; what is too large it refuses.
                 warnings.simplefilter("ignore")
-                content = _read(file)
+                content = _read(file, keep_palette)
         # The readers raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, KeyError ...
         except Exception as error:
             raise InputError(f'cannot read "{file}": {_why(error)}') from error
         values = torch.from_numpy(real_values(content.stored))
-        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(file)}
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PIXEL_SPACE}
         return cls(MetaTensor(values, affine=torch.eye(4, dtype=torch.float64), meta=meta), content)
 
-    def write(self, result: torch.Tensor, target: Path, provenance: Provenance) -> Path:
+    def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:
         """Write a result as ``target`` with the suffix of the source; see :meth:`CaseImage.write`."""
         content = self._content
         stored = stored_values(result.detach().cpu().numpy(), content.stored)
         if content.alpha is not None:
             stored = np.concatenate([stored, content.alpha[None]])
         file = target.with_name(target.name + content.suffix)
-        return _write(_encode(stored.transpose(2, 1, 0), content, provenance.sentence()), file)
+        return _write(_encode(stored.transpose(2, 1, 0), content, provenance.sentence() if provenance else None), file)
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
         """Write a map of standard deviations as ``target.tif``, float32; see :meth:`CaseImage.write_deviation`."""
@@ -136,7 +138,7 @@ class RasterCase(CaseImage):
         return _write(content, target.with_name(f"{target.name}.tif"))
 
 
-def _read(file: Path) -> _Content:
+def _read(file: Path, keep_palette: bool = False) -> _Content:
     if not file.stat().st_size:
         raise UnreadableError("it is empty")
     # Given a path, Pillow maps the file to memory and then scrambles uncompressed TIFF that is to be turned upright.
@@ -153,7 +155,7 @@ def _read(file: Path) -> _Content:
             raise UnreadableError("it is damaged: parts of it are missing")
         is_deep_colour = _is_deep_colour(image, file)
         image.load()
-        samples = _deep_samples(image, file) if is_deep_colour else _samples(image)
+        samples = _deep_samples(image, file) if is_deep_colour else _samples(image, keep_palette)
         channels = 1 if samples.shape[-1] < 3 else 3
         # As (C, columns, rows), in memory too.
         planes = np.ascontiguousarray(samples.transpose(2, 1, 0))
@@ -202,10 +204,12 @@ def _deep_samples(image: Image.Image, file: Path) -> np.ndarray:
     return samples
 
 
-def _samples(image: Image.Image) -> np.ndarray:
+def _samples(image: Image.Image, keep_palette: bool = False) -> np.ndarray:
     """Samples (rows, columns, channels) with alpha last, in the type that the file stores."""
     if image.mode == "I;16" and "transparency" in image.info:
         del image.info["transparency"]
+    if image.mode == "P" and keep_palette:
+        return np.asarray(image)[..., None]
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         colours = np.asarray(image)
@@ -272,7 +276,7 @@ def _png_metadata(file: Path) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(chunks)
 
 
-def _encode(samples: np.ndarray, content: _Content, software: str) -> bytes:
+def _encode(samples: np.ndarray, content: _Content, software: str | None) -> bytes:
     """Encode samples (rows, columns, channels) as the source was."""
     options = dict(content.options)
     exif = options.pop("exif", Image.Exif())
@@ -280,17 +284,19 @@ def _encode(samples: np.ndarray, content: _Content, software: str) -> bytes:
         return _png(samples, content, exif, software)
     if content.format == "TIFF":
         profile = options.pop("icc_profile", None)
-        tags = {**options.pop("tiffinfo"), SOFTWARE: software, **({ICC_PROFILE: profile} if profile else {})}
+        named = {SOFTWARE: software} if software else {}
+        tags = {**options.pop("tiffinfo"), **named, **({ICC_PROFILE: profile} if profile else {})}
         if not _is_known_to_pillow(samples):
             return _tiff(samples, tags)
         options["tiffinfo"] = _directory(tags)
     elif content.format == "JPEG":
-        exif[SOFTWARE] = software
+        if software:
+            exif[SOFTWARE] = software
         options["exif"] = exif.tobytes()
         if len(options["exif"]) > LONGEST_SEGMENT:
             del options["exif"]
     elif content.format == "GIF":
-        options = {"comment": software}
+        options = {"comment": software} if software else {}
     return _saved(_picture(samples, content.is_binary), content.format, **options)
 
 
@@ -309,7 +315,7 @@ def _saved(picture: Image.Image, format_: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _png(samples: np.ndarray, content: _Content, exif: Image.Exif, software: str) -> bytes:
+def _png(samples: np.ndarray, content: _Content, exif: Image.Exif, software: str | None) -> bytes:
     if _is_known_to_pillow(samples):
         picture = _saved(_picture(samples, content.is_binary), "PNG", compress_level=4)
     else:
@@ -317,7 +323,7 @@ def _png(samples: np.ndarray, content: _Content, exif: Image.Exif, software: str
     keep_profile = "icc_profile" in content.options
     chunks = [(kind, data) for kind, data in content.chunks if kind != b"iCCP" or keep_profile]
     chunks += [(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))] if len(exif) else []
-    chunks += [(b"tEXt", b"Software\0" + software.encode("latin-1", "replace"))]
+    chunks += [(b"tEXt", b"Software\0" + software.encode("latin-1", "replace"))] if software else []
     after_header = len(PNG_SIGNATURE) + len(_chunk(b"IHDR", bytes(13)))
     return picture[:after_header] + b"".join(_chunk(*chunk) for chunk in chunks) + picture[after_header:]
 

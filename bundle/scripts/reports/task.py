@@ -24,8 +24,8 @@ from ..handlers.task_metrics import (
     one_hot_pair,
     surface_dice_by_class,
 )
+from ..io import PIXEL_SPACE, SPACE
 from ..tasks import TASKS
-from ..transforms.loading import RASTER_SUFFIXES
 
 STATES = {"input": TASK_IMAGE, "enhanced": TASK_PRED, "reference": TASK_REFERENCE}
 
@@ -232,5 +232,4 @@ def _distance_unit(label: torch.Tensor) -> str:
     """Return the unit of distances in a label: pixels where its file, a picture, or it itself has no geometry."""
     if not isinstance(label, MetaTensor):
         return "pixels"
-    name = str(label.meta.get("filename_or_obj", "")).lower()
-    return "pixels" if name.endswith(RASTER_SUFFIXES) else "mm"
+    return "pixels" if label.meta.get(SPACE) == PIXEL_SPACE else "mm"

@@ -7,13 +7,12 @@ from __future__ import annotations
 from .degradation import RandScannerDegradation, RandScannerDegradationd, ScannerDegradation
 from .intensity import RescaleIntensityd
 from .labels import ClassLabeld
-from .loading import CheckImaged, DICOMSeriesReader, OrientVolumesd, ReadImaged
+from .loading import CheckImaged, OrientVolumesd, ReadImaged
 from .slices import RandSliced
 
 __all__ = [
     "CheckImaged",
     "ClassLabeld",
-    "DICOMSeriesReader",
     "OrientVolumesd",
     "RandScannerDegradation",
     "RandScannerDegradationd",

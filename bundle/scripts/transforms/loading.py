@@ -7,171 +7,43 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import itk
 import numpy as np
-import pydicom.misc
 import torch
-from monai.config import KeysCollection, PathLike
-from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, PILReader
-from monai.transforms import EnsureChannelFirst, InvertibleTransform, MapTransform, Orientation
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform, MapTransform, Orientation
 from monai.utils import CommonKeys, ImageMetaKey, ensure_tuple, ensure_tuple_rep
-from PIL import Image
 
 from ..errors import InputError
+from ..io import PATIENT_SPACE, SPACE, open_image
 from .slices import through_plane_axis
 
-__all__ = [
-    "CheckImaged",
-    "DICOMSeriesReader",
-    "OrientVolumesd",
-    "ReadImaged",
-    "image_format",
-    "image_name",
-    "image_stem",
-]
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-RASTER_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif")
-
-ImageFormat = Literal["nifti", "dicom", "raster"]
-
-
-def image_format(path: PathLike) -> ImageFormat | None:
-    """Tell how a *file* is stored.
-
-    The suffix decides where it is a known one; any other file is looked into for DICOM's preamble, since DICOM files
-    often carry no suffix, or a number.
-
-    Args:
-        path: a file.
-
-    Returns:
-        ``"nifti"``, ``"dicom"``, ``"raster"`` (PNG, TIFF, JPEG, BMP, GIF), or None for anything else.
-    """
-    path = Path(path)
-    name = path.name.lower()
-    if name.endswith(NIFTI_SUFFIXES):
-        return "nifti"
-    if name.endswith(RASTER_SUFFIXES):
-        return "raster"
-    if name.endswith(DICOM_SUFFIXES):
-        return "dicom"
-    if name == "dicomdir" or not path.is_file():
-        return None
-    return "dicom" if pydicom.misc.is_dicom(path) else None
-
-
-def image_stem(path: PathLike) -> str:
-    """Name of a file or of a series folder without the suffixes of image files (``scan.nii.gz`` is ``scan``)."""
-    name = Path(path).name
-    for suffix in sorted(NIFTI_SUFFIXES + DICOM_SUFFIXES + RASTER_SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            return name[: -len(suffix)]
-    return name
-
-
-class DICOMSeriesReader(ITKReader):
-    """:class:`monai.data.ITKReader` that refuses a folder which it would read wrongly without a word.
-
-    A folder with more than one stack of slices is refused (the base class takes the first and drops the others), so
-    are missing or unevenly spaced slices, which no affine matrix can describe. The slice direction comes from the
-    slices' positions, so that a tilted gantry gives a sheared, and true, affine.
-
-    Args:
-        spacing_tolerance: largest deviation of a slice from its even place, as a fraction of the slice spacing.
-        kwargs: arguments of :class:`monai.data.ITKReader`.
-    """
-
-    def __init__(self, spacing_tolerance: float = 0.05, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spacing_tolerance = spacing_tolerance
-
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
-        """Read one DICOM file, or a folder that holds one DICOM series.
-
-        Args:
-            data: the file or the folder.
-            kwargs: arguments of ``itk.imread``, for a file.
-
-        Raises:
-            InputError: when the folder holds no series, more than one, or one with uneven slices.
-        """
-        path = Path(str(ensure_tuple(data)[0]))
-        if not path.is_dir():
-            return super().read(data, **kwargs)
-        names = itk.GDCMSeriesFileNames.New()
-        names.SetUseSeriesDetails(True)
-        names.AddSeriesRestriction("0008|0021")
-        names.SetDirectory(str(path))
-        stacks = names.GetSeriesUIDs()
-        if len(stacks) != 1:
-            found = f"{len(stacks)} DICOM stacks (series, or parts with their own slice thickness)"
-            mend = "put each into a folder of its own" if stacks else "give a folder with the files of one series"
-            raise InputError(f'"{path}" holds {found} where one is needed: {mend}')
-        reader = itk.ImageSeriesReader.New(FileNames=names.GetFileNames(stacks[0]), ForceOrthogonalDirection=False)
-        reader.Update()
-        image = reader.GetOutput()
-        details = image.GetMetaDataDictionary()
-        uneven = "ITK_non_uniform_sampling_deviation"
-        deviation = float(details[uneven]) if details.HasKey(uneven) else 0.0
-        if deviation > self.spacing_tolerance * image.GetSpacing()[2]:
-            raise InputError(
-                f'"{path}" has missing or unevenly spaced slices (up to {deviation:.3g} mm out of place): '
-                "complete the series, or convert it to an evenly spaced volume"
-            )
-        return image
-
-
-def _plain_image(image: Image.Image, keep_palette: bool) -> Image.Image:
-    """Bring a PIL image to one or three channels: no alpha, and no palette unless its indices are the content."""
-    if image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
-        raise ValueError("it has 16 bits per colour, of which Pillow reads 8: convert it to 8 bits yourself")
-    pages = getattr(image, "n_frames", 1)
-    if pages > 1:
-        raise ValueError(f"it holds {pages} pages: save the stack as NIfTI, or each page as a file")
-    with image:
-        if image.mode == "P" and keep_palette:
-            return image.copy()
-        if image.mode in ("P", "PA"):
-            red, green, blue = image.convert("RGB").split()
-            grey = red.tobytes() == green.tobytes() == blue.tobytes()
-            return red if grey else Image.merge("RGB", (red, green, blue))
-        kept = ("L", "RGB", "I", "I;16", "F")
-        converted = {"1": "L", "LA": "L", "La": "L", "I;16B": "I", "I;16L": "I", "I;16N": "I"}
-        return image.convert(image.mode if image.mode in kept else converted.get(image.mode, "RGB"))
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error, cut to a length that fits into a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 200 else f"{text[:197]}..."
+__all__ = ["CheckImaged", "OrientVolumesd", "ReadImaged", "image_name"]
 
 
 class ReadImaged(MapTransform):
     """Read one file, or one DICOM series folder, into a channel-first :class:`monai.data.MetaTensor`.
 
-    The reader follows from the kind of file and never from luck: NIfTI is read by nibabel, DICOM by ITK (which shows
-    MONOCHROME1 the right way round and applies rescale slope and intercept), PNG, TIFF, JPEG, BMP and GIF by Pillow.
-    Alpha is dropped, a palette becomes colour or grey; 16-bit grey values are kept as they are.
+    The image is that of :func:`scripts.io.open_image`, the reader of inference as well: in real-world units, with the
+    smallest recorded value in place of pixel padding.
 
-    Images become float32. Labels keep whole numbers: uint8 where the values fit, int32 otherwise; a label palette's
-    indices are its classes.
+    Images are float32. Labels keep whole numbers: uint8 where the values fit, int32 otherwise; the indices of a
+    label's palette are its classes.
 
     Args:
         keys: keys whose values are paths; the array takes the path's place.
-        label_keys: those of the keys that hold labels.
+        label_keys: the keys, among these, of labels.
         allow_missing_keys: whether a key that an item lacks is skipped.
 
     Returns of ``__call__``: the item with arrays of shape (C, *spatial), where ``meta["filename_or_obj"]`` names the
-    file and ``affine`` maps voxels to RAS millimetres (identity for files without geometry).
+    file, ``affine`` maps voxels to RAS millimetres, and ``meta["axis_space"]`` says whether it has a meaning.
 
     Raises:
-        InputError: when a file cannot be read; the sentence names it and says why. Also for a label that is no path
-            but the class of a whole image, which is for :class:`scripts.transforms.ClassLabeld`.
+        InputError: when a file cannot be read, or the slices of a series are missing or unevenly spaced, which no
+            affine matrix describes; the sentence names it and says why. Also for a label that is no path but the class
+            of a whole image, which is for :class:`scripts.transforms.ClassLabeld`.
     """
 
     def __init__(
@@ -182,7 +54,6 @@ class ReadImaged(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_keys = ensure_tuple(label_keys)
-        self.channel_first = EnsureChannelFirst()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read the files of one item."""
@@ -193,39 +64,25 @@ class ReadImaged(MapTransform):
             item[key] = self._read(Path(str(item[key])).expanduser(), key in self.label_keys)
         return item
 
-    def _read(self, path: Path, is_label: bool) -> torch.Tensor:
-        if not path.exists():
-            raise InputError(f'cannot read "{path}": there is no such file or folder')
-        try:
-            reader = self._reader(path, is_label)
-            array, meta = reader.get_data(reader.read(str(path)))
-            array = _whole_numbers(array) if is_label else np.array(array, dtype=np.float32)
-            meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
-            image = MetaTensor.ensure_torch_and_prune_meta(array, dict(meta), simple_keys=True)
-            return self.channel_first(image, meta_dict=meta).contiguous()
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(f'cannot read "{path}": {_reason(error)}') from error
-
     @staticmethod
-    def _reader(path: Path, is_label: bool) -> ImageReader:
-        kind = "dicom" if path.is_dir() else image_format(path)
-        if kind == "nifti":
-            return NibabelReader(squeeze_non_spatial_dims=True)
-        if kind == "dicom":
-            return DICOMSeriesReader()
-        if kind == "raster":
-            return PILReader(converter=lambda image: _plain_image(image, keep_palette=is_label))
-        raise ValueError("it is neither NIfTI, DICOM, PNG, TIFF, JPEG, BMP nor GIF")
+    def _read(path: Path, is_label: bool) -> torch.Tensor:
+        case = open_image(path, is_label)
+        if case.image.meta[SPACE] == PATIENT_SPACE and not case.evenly_spaced:
+            raise InputError(
+                f'"{path}" has missing or unevenly spaced slices: complete the series, or convert it to an evenly '
+                "spaced volume"
+            )
+        image = case.image if is_label else case.without_padding()
+        image.meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
+        return _whole_numbers(image) if is_label else image
 
 
-def _whole_numbers(array: np.ndarray) -> np.ndarray:
+def _whole_numbers(label: torch.Tensor) -> torch.Tensor:
     """Store a label in few bytes; values that are no whole numbers stay, for :class:`CheckImaged` to refuse."""
-    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
-        return np.array(array, dtype=np.float32)
-    fits = array.size == 0 or (array.min() >= 0 and array.max() <= np.iinfo(np.uint8).max)
-    return np.array(array, dtype=np.uint8 if fits else np.int32)
+    if not torch.equal(label, label.round()):
+        return label
+    fits = label.numel() == 0 or (bool(label.min() >= 0) and bool(label.max() <= np.iinfo(np.uint8).max))
+    return label.to(torch.uint8 if fits else torch.int32)
 
 
 class CheckImaged(MapTransform):

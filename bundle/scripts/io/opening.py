@@ -1,0 +1,69 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an image, whatever its format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import InputError
+from .base import Case, CaseImage
+from .dicom import DICOMCase
+from .dicom_series import find_series
+from .formats import content_format, image_format
+from .nifti import NiftiCase
+from .raster import RasterCase
+
+__all__ = ["open_case", "open_image"]
+
+
+def open_case(case: Case) -> CaseImage:
+    """Read the image of a case.
+
+    Args:
+        case: as :func:`scripts.io.find_cases` found it.
+
+    Raises:
+        InputError: when it cannot be read; the sentence names the file and says why.
+    """
+    if case.format == "dicom":
+        return DICOMCase.read(case.files)
+    return NiftiCase.read(case.files[0]) if case.format == "nifti" else RasterCase.read(case.files[0])
+
+
+def open_image(path: str | os.PathLike[str], is_label: bool = False) -> CaseImage:
+    """Read one file, or a folder that holds one DICOM series.
+
+    Args:
+        path: the file or the folder.
+        is_label: whether the values are classes: then a palette's indices are the values, not its colours.
+
+    Raises:
+        InputError: when it cannot be read; the sentence names the file or the folder and says why.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise InputError(f'cannot read "{path}": there is no such file or folder')
+    if path.is_dir():
+        return DICOMCase.read(_series_in(path))
+    kind = image_format(path)
+    if kind is None:
+        raise InputError(f'cannot read "{path}": it is neither NIfTI, DICOM, PNG, TIFF, JPEG, BMP nor GIF')
+    if kind == "dicom":
+        return DICOMCase.read([path])
+    return NiftiCase.read(path) if kind == "nifti" else RasterCase.read(path, keep_palette=is_label)
+
+
+def _series_in(folder: Path) -> tuple[Path, ...]:
+    """Return the files of the one series that a folder holds."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = [file for file in files if file.name.lower() != "dicomdir" and content_format(file) == "dicom"]
+    series, rejected = find_series(files)
+    if rejected:
+        file, reason = next(iter(rejected.items()))
+        raise InputError(f'cannot read "{file}": {reason}')
+    if len(series) != 1:
+        mend = "put each into a folder of its own" if series else "give a folder with the files of one series"
+        raise InputError(f'"{folder}" holds {len(series)} DICOM series or single images where one is needed: {mend}')
+    return series[0]
