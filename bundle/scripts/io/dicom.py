@@ -14,22 +14,12 @@ from monai.utils import ImageMetaKey
 
 from ..errors import InputError
 from .base import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, Provenance
+from .dicom_derivation import DEVIATION, ENHANCED, derive, uid_seed
+from .dicom_frames import GEOMETRY_TAGS, PIXEL_TAGS, Frame, PixelFormat, describe_frames
 from .dicom_geometry import Arrangement, arrange
-from .dicom_reading import (
-    DATA_TAGS,
-    GEOMETRY_TAGS,
-    IDENTITY_TAGS,
-    PALETTE_TAGS,
-    PIXEL_TAGS,
-    Frame,
-    PixelFormat,
-    decode_frames,
-    describe_frames,
-    naming,
-    read_dataset,
-    read_header,
-)
-from .dicom_writing import DEVIATION, ENHANCED, derive, save, set_deviation, set_pixels, uid_seed
+from .dicom_header import IDENTITY_TAGS, naming, read_dataset, read_header
+from .dicom_pixels import DATA_TAGS, PALETTE_TAGS, decode_frames
+from .dicom_writing import save, set_deviation, set_pixels
 
 __all__ = ["DICOMCase"]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .dicom_reading import Frame
+from .dicom_frames import Frame
 
 __all__ = ["Arrangement", "arrange"]
 

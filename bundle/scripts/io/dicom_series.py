@@ -14,7 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from ..errors import InputError
-from .dicom_reading import IDENTITY_TAGS, naming, read_header
+from .dicom_header import IDENTITY_TAGS, naming, read_header
 from .formats import image_stem
 
 __all__ = ["dicom_patient", "find_series", "series_name"]

@@ -1,0 +1,291 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures of a DICOM file: how their pixels are stored, and where they lie."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydicom.dataset import Dataset, FileDataset
+
+from .dicom_header import is_deflated, naming, transfer_syntax, words
+
+__all__ = ["GEOMETRY_TAGS", "PIXEL_TAGS", "Frame", "PixelFormat", "bytes_of_frame", "describe_frames"]
+
+LARGEST_IMAGE = 2**31  # pixels; far beyond any scanner, within reach of a damaged header
+
+GEOMETRY_TAGS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+PIXEL_TAGS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
+)
+
+
+class PixelFormat(NamedTuple):
+    """How pixels are stored; one format for all files of a case.
+
+    Attributes:
+        rows: height.
+        columns: width.
+        photometric: photometric interpretation, such as ``"MONOCHROME2"``.
+        bits_allocated: bits that a sample takes.
+        bits_stored: bits of them that hold its value.
+        high_bit: the highest of those, counted from 0.
+        signed: whether values are in two's complement.
+    """
+
+    rows: int
+    columns: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+
+    @property
+    def colour(self) -> bool:
+        """Whether pixels are colours, which are decoded to red, green and blue."""
+        return not self.photometric.startswith("MONOCHROME")
+
+    @property
+    def channels(self) -> int:
+        """Three for colour, one for grey."""
+        return 3 if self.colour else 1
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the smallest value is shown white."""
+        return self.photometric == "MONOCHROME1"
+
+    @property
+    def minimum(self) -> int:
+        """The smallest value that fits."""
+        return -(1 << (self.bits_stored - 1)) if self.signed else 0
+
+    @property
+    def maximum(self) -> int:
+        """The largest value that fits."""
+        return self.minimum + (1 << self.bits_stored) - 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the same size."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
+
+    @classmethod
+    def of(cls, header: Dataset) -> PixelFormat:
+        """Read the format from a header.
+
+        Raises:
+            ValueError: when it is missing, contradicts itself, or is none that an image can have.
+        """
+        missing = [tag for tag in ("Rows", "Columns", "BitsAllocated", "BitsStored") if not header.get(tag)]
+        if missing:
+            raise ValueError(f"its header gives no {words(missing[0])}")
+        photometric = str(header.get("PhotometricInterpretation") or "")
+        samples = {"RGB": 3, "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1}.get(photometric)
+        if samples is None and photometric in ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"):
+            samples = 3
+        if samples is None:
+            raise ValueError(f'its photometric interpretation "{photometric}" is not supported')
+        if int(header.get("SamplesPerPixel") or 1) != samples:
+            raise ValueError(
+                f"it has {header.get('SamplesPerPixel')} samples per pixel where {photometric} has {samples}"
+            )
+        allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
+        high_bit = int(header.get("HighBit") or stored - 1)
+        if allocated not in (8, 16, 32):
+            raise ValueError(f"its pixels take {allocated} bits where 8, 16 or 32 are supported")
+        if not 0 < stored <= high_bit + 1 <= allocated:
+            raise ValueError(
+                f"its header puts {stored} bits up to bit {high_bit} into {allocated}, which is impossible"
+            )
+        signed = bool(header.get("PixelRepresentation") or 0)
+        if photometric == "PALETTE COLOR":
+            # Colours, not indices, are what is enhanced and stored; tables of 16 bits carry 8 of colour.
+            allocated = stored = 8
+            high_bit, signed = 7, False
+        if photometric != "PALETTE COLOR" and samples == 3 and (signed or allocated > 16):
+            raise ValueError(f"its colours are stored as {'signed' if signed else '32-bit'} numbers")
+        return cls(int(header.Rows), int(header.Columns), photometric, allocated, stored, high_bit, signed)
+
+
+class Frame(NamedTuple):
+    """One picture of a file, and where it lies.
+
+    Attributes:
+        file: the file.
+        number: which of the file's pictures, from 0.
+        slope: of the rescaling to real-world units.
+        intercept: likewise.
+        padding: smallest and largest stored value that mean "nothing recorded here".
+        position: of the first pixel, in the patient's LPS millimetres.
+        orientation: directions of a row and of a column, six cosines.
+        spacing: millimetres between rows, and between columns.
+        thickness: millimetres across the slice.
+    """
+
+    file: Path
+    number: int
+    slope: float = 1.0
+    intercept: float = 0.0
+    padding: tuple[int, int] | None = None
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    thickness: float | None = None
+
+
+def describe_frames(header: FileDataset, file: Path) -> tuple[PixelFormat, list[Frame]]:
+    """Tell how the pixels of a file are stored and where its pictures lie, and check both against the file's size.
+
+    Args:
+        header: from :func:`read_header`, with at least :data:`PIXEL_TAGS` and :data:`GEOMETRY_TAGS`.
+        file: where the header is from.
+
+    Raises:
+        InputError: when the file holds no image, or one whose values or geometry cannot be told.
+    """
+    with naming(file):
+        pixel_format = PixelFormat.of(header)
+        count = _number_of_frames(header)
+        _check_size(header, pixel_format, count, file)
+        per_frame = header.get("PerFrameFunctionalGroupsSequence")
+        if per_frame and len(per_frame) != count:
+            raise ValueError(f"it describes {len(per_frame)} frames but holds {count}")
+        padding = None if pixel_format.colour else _padding(header, pixel_format)
+        return pixel_format, [_describe_frame(header, i, count, pixel_format, padding, file) for i in range(count)]
+
+
+def _number_of_frames(header: Dataset) -> int:
+    value = header.get("NumberOfFrames")
+    count = 1 if value in (None, "") else int(value)
+    if count < 1:
+        raise ValueError(f"its header says that it holds {count} frames")
+    return count
+
+
+def _check_size(header: FileDataset, pixel_format: PixelFormat, count: int, file: Path) -> None:
+    pixels = pixel_format.rows * pixel_format.columns * count
+    if pixels > LARGEST_IMAGE:
+        raise ValueError(f"its header says that it holds {pixels:.2g} pixels, more than any image has")
+    size, syntax = file.stat().st_size, transfer_syntax(header)
+    if is_deflated(header):
+        return
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        raise ValueError(f'its transfer syntax "{syntax.name}" is unknown, so that its pixels cannot be decoded')
+    needed = bytes_of_frame(header) * count if not syntax.is_encapsulated else 10 * count
+    if size < needed:
+        what = f"{needed} bytes of pixels" if not syntax.is_encapsulated else f"{count} frames"
+        raise ValueError(f"its pixel data is cut short: the header promises {what} in a file of {size} bytes")
+
+
+def bytes_of_frame(header: Dataset) -> int:
+    """Bytes that an uncompressed frame takes."""
+    samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else int(header.get("SamplesPerPixel") or 1)
+    return int(header.Rows) * int(header.Columns) * samples * int(header.BitsAllocated) // 8
+
+
+def _padding(header: Dataset, pixel_format: PixelFormat) -> tuple[int, int] | None:
+    limits = [header.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    values = [_as_stored(int(limit), pixel_format) for limit in limits if limit not in (None, "")]
+    return (min(values), max(values)) if values and limits[0] not in (None, "") else None
+
+
+def _as_stored(value: int, pixel_format: PixelFormat) -> int:
+    """A value that was written with the wrong sign, as the pixels have it."""
+    whole = 1 << pixel_format.bits_allocated
+    if pixel_format.signed and value >= whole // 2:
+        return value - whole
+    return value + whole if value < 0 and not pixel_format.signed else value
+
+
+def _describe_frame(
+    header: Dataset,
+    index: int,
+    count: int,
+    pixel_format: PixelFormat,
+    padding: tuple[int, int] | None,
+    file: Path,
+) -> Frame:
+    if header.get("PerFrameFunctionalGroupsSequence"):
+        plane, direction = _group(header, index, "PlanePosition"), _group(header, index, "PlaneOrientation")
+        measures, transformation = (
+            _group(header, index, "PixelMeasures"),
+            _group(header, index, "PixelValueTransformation"),
+        )
+    else:
+        # Without groups, what the header says of the place is true of a single frame only.
+        plane = direction = measures = header if count == 1 else Dataset()
+        transformation = header
+    if not pixel_format.colour and header.get("ModalityLUTSequence"):
+        raise ValueError("its values go through a table (modality LUT), which cannot be undone for a result")
+    slope, intercept = 1.0, 0.0
+    if not pixel_format.colour:
+        slope = _number(transformation, "RescaleSlope", 1.0)
+        intercept = _number(transformation, "RescaleIntercept", 0.0)
+        if slope == 0:
+            raise ValueError("its rescale slope is 0, so that every value is the same")
+    thickness = measures.get("SliceThickness")
+    return Frame(
+        file=file,
+        number=index,
+        slope=slope,
+        intercept=intercept,
+        padding=padding,
+        position=_numbers(plane, "ImagePositionPatient", 3),
+        orientation=_numbers(direction, "ImageOrientationPatient", 6),
+        spacing=_numbers(measures, "PixelSpacing", 2),
+        thickness=None if thickness in (None, "") else float(thickness),
+    )
+
+
+def _group(header: Dataset, index: int, name: str) -> Dataset:
+    """A frame's functional group: its own, or the one that all frames share, or an empty one."""
+    shared = header.get("SharedFunctionalGroupsSequence")
+    for groups in (header.PerFrameFunctionalGroupsSequence[index], *(shared or [])[:1]):
+        found = groups.get(f"{name}Sequence")
+        if found:
+            return found[0]
+    return Dataset()
+
+
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    value = dataset.get(keyword)
+    number = default if value in (None, "") else float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"its {words(keyword)} is {number}")
+    return number
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    value = dataset.get(keyword)
+    if value in (None, "") or len(value) == 0:
+        return None
+    numbers = tuple(float(number) for number in value)
+    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"its {words(keyword)} is not {count} numbers")
+    return numbers
