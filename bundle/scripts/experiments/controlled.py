@@ -8,6 +8,7 @@ Run it inside the bundle's folder:
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from ..data.datalist import LISTS
 from ..errors import InputError, require, run_command
 from ..io import image_format, image_stem
-from .degrade import degrade_images
+from .degrade import degrade, degrade_images
 
 __all__ = ["make_experiment"]
 
@@ -161,22 +162,12 @@ def _written(path: Path, output: Path) -> str:
 
 
 def controlled(
-    image_dir: str,
-    label_dir: str,
-    output_dir: str,
-    seed: int = 0,
-    validation: int = 10,
-    gamma_range: Sequence[float] = (0.6, 0.85),
-    bias_strength_range: Sequence[float] = (0.15, 0.28),
-    smooth_sigma_range: Sequence[float] = (0.4, 0.7),
-    zoom_range: Sequence[float] = (0.6, 0.8),
-    noise_std_range: Sequence[float] = (0.06, 0.1),
+    image_dir: str, label_dir: str, output_dir: str, seed: int = 0, validation: int = 10, **ranges: Sequence[float]
 ) -> None:
-    """Make a controlled experiment of clean, labelled images, to see what enhancement regains of what was degraded.
+    """Make a controlled experiment of clean, labelled images, to see how much enhancement regains.
 
     A third becomes low-quality training images, another third stays clean and guides, and the last is held out for
     validation and test, degraded, with the clean images as references. Then train with --dataset_dir set to output_dir.
-    Degradation is that of scripts.experiments.degrade; its ranges are written as LOW,HIGH.
 
     Args:
         image_dir: folder with the clean images, one file a patient.
@@ -184,24 +175,12 @@ def controlled(
         output_dir: folder to write to: degraded images in lq/, and datalist.json.
         seed: seed of the split and of the degradation; the same seed gives the same experiment.
         validation: number of held-out images for validation, a third of them at most.
-        gamma_range: exponent of the contrast change; smaller is less contrast, 1 leaves it.
-        bias_strength_range: strength of the bias field; 0 for none.
-        smooth_sigma_range: standard deviation of the smoothing in voxels; 0 for none.
-        zoom_range: resolution relative to that of the image, up to 1 for no loss.
-        noise_std_range: noise as a fraction of the image's intensity range; 0 for none.
+        ranges: the ranges of scripts.experiments.degrade, such as --noise_std_range 0.02,0.05; its --help lists them.
     """
-    lists, unlabelled = make_experiment(
-        image_dir,
-        label_dir,
-        output_dir,
-        seed,
-        validation,
-        gamma_range=gamma_range,
-        bias_strength_range=bias_strength_range,
-        smooth_sigma_range=smooth_sigma_range,
-        zoom_range=zoom_range,
-        noise_std_range=noise_std_range,
-    )
+    known = [name for name in inspect.signature(degrade).parameters if name.endswith("_range")]
+    for name in ranges:
+        require(name in known, f"There is no option --{name}: the ranges are {', '.join(known)}.")
+    lists, unlabelled = make_experiment(image_dir, label_dir, output_dir, seed, validation, **ranges)
     if unlabelled:
         print(f'Left out {len(unlabelled)} images without a label, the first "{unlabelled[0]}"')
     file = Path(str(output_dir)).expanduser().resolve() / "datalist.json"

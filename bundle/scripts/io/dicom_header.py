@@ -124,6 +124,7 @@ def _starts_without_preamble(file: Path) -> bool:
 
 
 def is_deflated(header: FileDataset) -> bool:
+    """Tell whether a whole file, header included, is compressed."""
     return transfer_syntax(header) == DeflatedExplicitVRLittleEndian
 
 
