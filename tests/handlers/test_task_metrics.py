@@ -21,11 +21,13 @@ from scripts.handlers.task_metrics import (
     TaskAccuracy,
     TaskAUC,
     TaskDice,
+    segmentation_pairs,
+)
+from scripts.handlers.task_scores import (
     auc_by_class,
     grid_spacing,
     hausdorff95_by_class,
     one_hot_pair,
-    segmentation_pairs,
     surface_dice_by_class,
 )
 

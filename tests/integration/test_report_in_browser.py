@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.reports.batch_report import BatchReport, CaseRecord
-from scripts.reports.safety import Limit, SafetyThresholds
+from scripts.reports import BatchReport, CaseRecord, Limit, SafetyThresholds
 
 HOSTILE = "größe <script>document.title = 'broken'</script> 頭部"
 NAMES = ("head/first", HOSTILE, "notes.txt")

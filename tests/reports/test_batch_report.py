@@ -20,8 +20,16 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from scripts.errors import InputError
-from scripts.reports.batch_report import BatchReport, CaseRecord, report_pictures, report_plane
-from scripts.reports.safety import MEASURES, Limit, SafetyThresholds, Verdict
+from scripts.reports import (
+    MEASURES,
+    BatchReport,
+    CaseRecord,
+    Limit,
+    SafetyThresholds,
+    Verdict,
+    report_pictures,
+    report_plane,
+)
 
 GREY = np.full((8, 10, 3), 128, dtype=np.uint8)
 PICTURES = {"before": GREY, "after": GREY}

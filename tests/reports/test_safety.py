@@ -13,15 +13,8 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.errors import InputError
-from scripts.reports.safety import (
-    MEASURES,
-    Limit,
-    SafetyMeasures,
-    SafetyThresholds,
-    judge_safety,
-    measure_safety,
-    robust_range,
-)
+from scripts.reports import MEASURES, Limit, SafetyMeasures, SafetyThresholds, judge_safety, measure_safety
+from scripts.reports.safety import robust_range
 
 SIZE = 96
 
@@ -157,7 +150,7 @@ def test_volume_is_measured_alike_in_one_piece_and_in_chunks(monkeypatch: pytest
     before = phantom()[..., None] + noise(torch.zeros(1, SIZE, SIZE, 4), 20)
     after = before + 100 * disc(66, 62, 4)[..., None] * torch.tensor([0.0, 1, 3, 2])
     whole = measure_safety(before, after)
-    monkeypatch.setattr("scripts.reports.safety._CHUNK", 1)
+    monkeypatch.setattr("scripts.reports.safety_bands._CHUNK", 1)
     pieces = measure_safety(before, after)
     assert pieces.values == pytest.approx(whole.values)
     assert pieces.places == whole.places

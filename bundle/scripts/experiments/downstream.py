@@ -33,7 +33,7 @@ from ..files import atomic_write
 from ..handlers.checkpoint import load_model
 from ..handlers.metrics import image_quality
 from ..handlers.panels import case_name
-from ..handlers.task_metrics import accuracy, auc_by_class, class_pair, dice_by_class, one_hot_pair
+from ..handlers.task_scores import accuracy, auc_by_class, class_pair, dice_by_class, one_hot_pair
 from ..inferers import ClassificationInferer, SegmentationInferer
 from ..networks import reinitialized
 from ..reports.tables import markdown_table

@@ -23,8 +23,7 @@ from tqdm import tqdm
 from ..errors import InputError, find_input_error
 from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
-from ..reports.batch_report import BatchReport, CaseRecord, report_pictures
-from ..reports.safety import judge_safety
+from ..reports import BatchReport, CaseRecord, judge_safety, report_pictures
 from .case_enhancer import CaseEnhancer, EnhancedCase, measured
 from .results import ResultFolder
 

@@ -22,7 +22,7 @@ from ..inferers import ConsistentInferer
 from ..io import Case, CaseImage, Problem, find_cases, open_case
 from ..model_spec import ModelSpec
 from ..networks import HQGNet, draw_cues, mean_and_deviation
-from ..reports.safety import MEASURES, SafetyMeasures, SafetyThresholds, measure_safety
+from ..reports import MEASURES, SafetyMeasures, SafetyThresholds, measure_safety
 from ..transforms.slices import through_plane_axis
 
 __all__ = ["CaseEnhancer", "Cue", "EnhancedCase", "calibrate", "measured"]

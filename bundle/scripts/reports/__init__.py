@@ -4,17 +4,13 @@
 
 from __future__ import annotations
 
-from .batch_report import BatchReport, CasePictures, CaseRecord, report_pictures, report_plane
+from .batch_report import BatchReport
+from .case_pictures import CasePictures, report_pictures, report_plane
+from .case_record import CaseRecord
 from .evaluation import EvaluationReport, summary_table, write_report
-from .safety import (
-    MEASURES,
-    Limit,
-    SafetyMeasures,
-    SafetyThresholds,
-    Verdict,
-    judge_safety,
-    measure_safety,
-)
+from .measures import MEASURES
+from .safety import SafetyMeasures, measure_safety
+from .safety_limits import Limit, SafetyThresholds, Verdict, judge_safety
 from .task import TaskScores
 
 __all__ = [

@@ -13,229 +13,24 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any
 
 import jinja2
-import numpy as np
-import numpy.typing as npt
-import torch
-from monai.data import MetaTensor
 from PIL import Image
 
-from ..errors import InputError
 from ..files import atomic_write
-from ..visualize import display_plane, enlarged, grey_or_colour
-from .safety import MEASURES, Limit, SafetyThresholds, Verdict, robust_range
+from .case_pictures import PICTURES, UNCERTAINTY_OF_FULL_COLOUR, Picture
+from .case_record import PLACES, CaseRecord
+from .measures import MEASURES
+from .safety_limits import Limit, SafetyThresholds
 
-__all__ = ["PICTURES", "BatchReport", "CasePictures", "CaseRecord", "report_pictures", "report_plane"]
-
-PICTURES = ("before", "after", "uncertainty")
-"""Pictures that a case may have."""
-
-PICTURE_SIZE = 512
-"""Longest side, in pixels, of a picture in the report."""
-
-UNCERTAINTY_OF_FULL_COLOUR = 0.05
-"""Standard deviation, as a share of the input's intensity range, that is shown in the strongest colour."""
+__all__ = ["BatchReport"]
 
 _SECONDS = ("total", "read", "network", "write", "report")
-_PLACES = ("new_structure", "lost_structure")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-# Black adds nothing where pictures are laid over one another by "screen".
-_HEAT = np.array([[0, 0, 0], [120, 20, 0], [225, 90, 0], [255, 215, 60]], dtype=np.float64)
 _TEMPLATE = "batch.html"
-
-Picture = npt.NDArray[np.uint8]
-
-
-@dataclass
-class CaseRecord:
-    """What became of one case.
-
-    Attributes:
-        name: unique within the batch.
-        source: file or folder that the case was read from, as it was given.
-        output: result, relative to the output folder; None where there is none.
-        outputs: all that lies in the output folder for the case, with its size in bytes: the result, the map of
-            uncertainty; of a failed case, what an earlier run has left.
-        status: ``"done"`` or ``"failed"``.
-        message: why it failed, one sentence.
-        verdict: ``"ok"`` or ``"check"``; None of a failed case.
-        reasons: of the verdict.
-        measures: by name of :data:`scripts.reports.safety.MEASURES`.
-        places: voxel, an index per spatial axis counted from 0, of ``"new_structure"`` and ``"lost_structure"``.
-        slice_axis: spatial axis of a volume's slices; None of a plane image.
-        slices: number of slices; 1 of a plane image.
-        plane: the slice that the pictures show; None of a plane image.
-        marks: of the places that lie in that slice, distance from the left and the top, as shares of the picture.
-        seconds: what it took: ``"total"``, ``"read"``, ``"network"``, ``"write"`` and ``"report"`` (measures and
-            pictures).
-        fingerprint: what a caller wants to know of the case when it meets it again; anything that JSON can hold.
-    """
-
-    name: str
-    source: str
-    output: str | None = None
-    outputs: dict[str, int] = field(default_factory=dict)
-    status: Literal["done", "failed"] = "done"
-    message: str = ""
-    verdict: Literal["ok", "check"] | None = None
-    reasons: list[str] = field(default_factory=list)
-    measures: dict[str, float] = field(default_factory=dict)
-    places: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    slice_axis: int | None = None
-    slices: int = 1
-    plane: int | None = None
-    marks: dict[str, tuple[float, float]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    fingerprint: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold: numbers that are not finite become None."""
-        content = asdict(self)
-        for key in ("measures", "seconds"):
-            content[key] = {name: value if math.isfinite(value) else None for name, value in content[key].items()}
-        return content
-
-    @classmethod
-    def from_dict(cls, content: Any) -> CaseRecord:
-        """Restore what :meth:`to_dict` returned.
-
-        Raises:
-            InputError: when the content is something else.
-        """
-        if not isinstance(content, Mapping) or set(content) != {entry.name for entry in fields(cls)}:
-            raise InputError("This is no record of a case: enhance the case again.")
-        values = dict(content)
-        try:
-            values["reasons"] = [str(reason) for reason in values["reasons"]]
-            values["outputs"] = {str(output): int(size) for output, size in values["outputs"].items()}
-            for key in ("measures", "seconds"):
-                values[key] = {
-                    str(name): math.nan if value is None else float(value) for name, value in values[key].items()
-                }
-            values["places"] = {name: tuple(int(index) for index in place) for name, place in values["places"].items()}
-            values["marks"] = {
-                name: (float(mark[0]), float(mark[1])) for name, mark in values["marks"].items() if name in _PLACES
-            }
-            values["slices"] = int(values["slices"])
-            values["fingerprint"] = dict(values["fingerprint"])
-        except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
-            raise InputError("The record of a case is damaged: enhance the case again.") from error
-        texts = (values["name"], values["source"], values["message"])
-        numbers = (values["slice_axis"], values["plane"])
-        if (
-            not all(isinstance(text, str) for text in texts)
-            or not isinstance(values["output"], (str, type(None)))
-            or not all(number is None or type(number) is int for number in numbers)
-            or values["status"] not in ("done", "failed")
-            or values["verdict"] not in ("ok", "check", None)
-        ):
-            raise InputError("The record of a case is damaged: enhance the case again.")
-        return cls(**values)
-
-
-class CasePictures(NamedTuple):
-    """What the report shows of one case.
-
-    Attributes:
-        pictures: colours, (rows, columns, 3), by name of :data:`PICTURES`.
-        plane: the slice they show; None of a plane image.
-        marks: see :class:`CaseRecord`.
-    """
-
-    pictures: dict[str, Picture]
-    plane: int | None
-    marks: dict[str, tuple[float, float]]
-
-
-def report_plane(
-    image: torch.Tensor,
-    low: float,
-    high: float,
-    slice_axis: int | None = None,
-    plane: int | None = None,
-    size: int = PICTURE_SIZE,
-) -> Picture:
-    """Return a picture of a case for the report, turned as readers expect it, in the proportions of the patient.
-
-    Args:
-        image: case, (C, *spatial); see :func:`scripts.visualize.display_plane`.
-        low: intensity that is black.
-        high: intensity that is white.
-        slice_axis: spatial axis along which a volume's slices are stacked; None: the last.
-        plane: slice of a volume to show; None: the middle one.
-        size: longest side of the picture. Larger images are made smaller; pixels of smaller ones are repeated.
-
-    Returns:
-        Colours, (rows, columns, 3).
-    """
-    values, spacing = _oriented(image, slice_axis, plane)
-    return _sized(grey_or_colour((values - low) / max(high - low, 1e-12)), spacing, size)
-
-
-def report_pictures(
-    before: torch.Tensor,
-    after: torch.Tensor,
-    padding: torch.Tensor | None = None,
-    deviation: torch.Tensor | None = None,
-    slice_axis: int | None = None,
-    places: Mapping[str, Sequence[int]] | None = None,
-    verdict: Verdict | None = None,
-    size: int = PICTURE_SIZE,
-) -> CasePictures:
-    """Return the pictures of a case: input and result in the same window, and the uncertainty.
-
-    The window is the robust range of the input. A volume is shown by its middle slice or, when it is to be checked, by
-    that of its strongest new or lost structure, whichever is beyond its limit (new structure, if both or none are).
-    Uncertainty is to be laid over the result. It runs from black over red to yellow with the square root, so that small
-    values show, up to :data:`UNCERTAINTY_OF_FULL_COLOUR` of the window.
-
-    Args:
-        before: the input, (C, *spatial); its metadata, where there are any, hold for all.
-        after: the result, of the same shape.
-        padding: (1, *spatial), bool, true where the input holds no image.
-        deviation: (1, *spatial) or (C, *spatial), standard deviation of the result.
-        slice_axis: spatial axis along which a volume's slices are stacked; None: the last.
-        places: see :class:`CaseRecord`.
-        verdict: on the case; one that asks for a check shows the slice that is to be checked.
-        size: longest side of a picture.
-    """
-    places = places or {}
-    is_volume = before.ndim == 4
-    axis = 2 if slice_axis is None else slice_axis
-    plane = None
-    if is_volume:
-        plane = before.shape[axis + 1] // 2
-        if verdict is not None and verdict.label == "check":
-            suspects = [name for name in _PLACES if name in places]
-            suspects.sort(key=lambda name: name not in verdict.exceeded)
-            plane = places[suspects[0]][axis] if suspects else plane
-    low, high = robust_range(before, padding)
-
-    def shown(values: torch.Tensor) -> torch.Tensor:
-        plain = values.as_tensor() if isinstance(values, MetaTensor) else values
-        return MetaTensor(plain, meta=before.meta) if isinstance(before, MetaTensor) else plain
-
-    pictures = {
-        "before": report_plane(before, low, high, axis, plane, size),
-        "after": report_plane(shown(after), low, high, axis, plane, size),
-    }
-    if deviation is not None:
-        values, spacing = _oriented(shown(deviation.float().mean(0, keepdim=True)), axis, plane)
-        share = np.nan_to_num(values / max((high - low) * UNCERTAINTY_OF_FULL_COLOUR, 1e-12)).clip(0, 1) ** 0.5
-        stops = np.linspace(0, 1, len(_HEAT))
-        heat = np.stack([np.interp(share, stops, _HEAT[:, channel]) for channel in range(3)], axis=-1)
-        pictures["uncertainty"] = _sized(heat.round().astype(np.uint8), spacing, size)
-    marks = {}
-    for name in _PLACES:
-        place = places.get(name)
-        if place is not None and (not is_volume or place[axis] == plane):
-            marks[name] = _mark(before, tuple(place), axis, plane)
-    return CasePictures(pictures, plane, marks)
 
 
 class BatchReport:
@@ -361,7 +156,7 @@ class BatchReport:
             "state": _state(record),
             "pictures": pictures if {"before", "after"} <= set(pictures) else {},
             "measures": self._measure_rows(record),
-            "places": {name: _place(record, name) for name in _PLACES if name in record.places},
+            "places": {name: _place(record, name) for name in PLACES if name in record.places},
         }
 
     def _measure_rows(self, record: CaseRecord) -> list[dict[str, Any]]:
@@ -402,7 +197,7 @@ def _columns() -> list[str]:
         *("name", "source", "output", "status", "verdict", "reasons", "message", "slices"),
         *(f"seconds_{part}" for part in _SECONDS),
         *MEASURES,
-        *(f"{name}_place" for name in _PLACES),
+        *(f"{name}_place" for name in PLACES),
     ]
 
 
@@ -413,7 +208,7 @@ def _row(record: CaseRecord) -> list[str]:
         *(_cell(text) for text in (*texts, "; ".join(record.reasons), record.message)),
         str(record.slices),
         *("" if number is None or not math.isfinite(number) else f"{number:.6g}" for number in numbers),
-        *(" ".join(str(index) for index in record.places.get(name, ())) for name in _PLACES),
+        *(" ".join(str(index) for index in record.places.get(name, ())) for name in PLACES),
     ]
 
 
@@ -432,42 +227,6 @@ def _place(record: CaseRecord, name: str) -> str:
     if record.slice_axis is None or len(place) <= record.slice_axis:
         return f"pixel ({voxel}), counted from 0"
     return f"slice {place[record.slice_axis] + 1} of {record.slices}, voxel ({voxel}), counted from 0"
-
-
-def _oriented(
-    image: torch.Tensor, slice_axis: int | None, plane: int | None
-) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
-    axis = 2 if slice_axis is None else slice_axis
-    if image.ndim == 4:
-        index = image.shape[axis + 1] // 2 if plane is None else plane
-        image = image.narrow(axis + 1, index, 1)
-    return display_plane(image, axis)
-
-
-def _sized(pixels: Picture, spacing: tuple[float, float], size: int) -> Picture:
-    stretch = np.asarray(spacing) / min(spacing)
-    height, width = (float(length) for length in np.asarray(pixels.shape[:2]) * stretch)
-    longest = max(height, width)
-    if longest <= size:
-        return np.asarray(enlarged(pixels, spacing, int(size // longest * longest)))
-    shape = max(1, round(width * size / longest)), max(1, round(height * size / longest))
-    return np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.LANCZOS))
-
-
-def _mark(image: torch.Tensor, place: tuple[int, ...], axis: int, plane: int | None) -> tuple[float, float]:
-    """Return where the picture shows a voxel, as shares of width and height."""
-    sides = list(image.shape[1:])
-    index = [0, *place]
-    if plane is not None:
-        # One slice suffices, and is turned in the same way.
-        sides[axis], index[axis + 1] = 1, 0
-    flag: torch.Tensor = torch.zeros(1, *sides)
-    flag[tuple(index)] = 1
-    if isinstance(image, MetaTensor):
-        flag = MetaTensor(flag, meta=image.meta)
-    values, _ = display_plane(flag, axis)
-    row, column = np.unravel_index(int(values.argmax()), values.shape)
-    return (int(column) + 0.5) / values.shape[1], (int(row) + 0.5) / values.shape[0]
 
 
 @contextmanager

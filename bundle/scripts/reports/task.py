@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from ..data import LABEL
 from ..engines import TASK_IMAGE, TASK_PRED, TASK_REFERENCE
 from ..errors import InputError
-from ..handlers.task_metrics import (
+from ..handlers.task_scores import (
     accuracy,
     auc_by_class,
     class_pair,
