@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole, or not at all."""
+"""Files that are complete or not there at all."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ __all__ = ["atomic_write"]
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give the place to write a file to, which takes its own only when it is complete.
+    """Write a file under another name, and rename it when it is complete.
 
-    The name belongs to this process: nobody finds half a file, whoever else writes it too.
+    The other name belongs to this process, so several processes may write the same file.
 
     Args:
-        path: of the file; its folder is made.
+        path: the file; its folder is made if missing.
+
+    Yields:
+        The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")

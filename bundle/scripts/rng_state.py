@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The global random states."""
+"""The global random states of Python, NumPy and PyTorch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["preserve_rng_state"]
 
 @contextlib.contextmanager
 def preserve_rng_state(device: torch.device | str = "cpu") -> Iterator[None]:
-    """Restore the global random states at the end: even to start a data loader draws a number from torch's.
+    """Restore the global random states at the end. Even starting a data loader draws from PyTorch's generator.
 
     Args:
-        device: whose state is kept as well.
+        device: a CUDA device has a state of its own, which is restored as well. Defaults to ``"cpu"``.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     device = torch.device(device)

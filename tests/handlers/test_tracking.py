@@ -279,6 +279,15 @@ def test_validation_belongs_to_the_run_of_the_training(tracker_of: Callable[...,
     assert "validation/ssim" not in runs(tracker)[0].data.metrics
 
 
+def test_iterations_of_the_validation_leave_the_losses_alone(tracker_of: Callable[..., RunTracker]) -> None:
+    engine, evaluator, tracker = trainer(), Engine(lambda engine, batch: []), tracker_of(loss_interval=2)
+    tracker.attach(engine)
+    tracker.attach(evaluator)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda engine: evaluator.run(range(2)))
+    engine.run(range(4))
+    assert history(tracker, "loss/total") == [(2, 1.5), (4, 3.5)]
+
+
 def test_evaluation_alone_is_a_run_of_its_own(tracker_of: Callable[..., RunTracker]) -> None:
     evaluator, tracker = Engine(lambda engine, batch: []), tracker_of()
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: engine.state.metrics.update(psnr=25.0))

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""When training ends before its last epoch: to be resumed later, or because nothing gets better."""
+"""Training that ends before its last epoch: to be resumed later, or because the score no longer improves."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class PauseAfter:
 
 
 class EarlyStop(EarlyStopHandler):
-    """MONAI's handler for the evaluator, which leaves the first epochs of training out.
+    """MONAI's handler for the evaluator, with a state to resume from and without the first epochs of training.
 
-    In a warm-up something else is learnt than what the score is to measure.
+    A warm-up has another objective, so its scores say nothing about the training that follows.
 
     Args:
         patience: number of evaluations without a better score after which training stops.
@@ -57,15 +57,15 @@ class EarlyStop(EarlyStopHandler):
         self.after_epoch = after_epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs to know: how long nothing got better, and the best score."""
+        """Return the best score and the number of evaluations since, for a resumed training."""
         return dict(self._of_trainer().state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; the trainer must be set."""
+        """Restore the return value of :meth:`state_dict`; the trainer must be set."""
         self._of_trainer().load_state_dict(state)
 
     def _of_trainer(self) -> EarlyStopping:
-        """Return ignite's handler, which is there once the trainer is set."""
+        """Return ignite's handler, which MONAI makes when the trainer is set."""
         handler: EarlyStopping | None = self._handler
         if handler is None:
             raise ValueError("set_trainer first: early stopping has no trainer to stop")

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from mlflow.entities import Metric
@@ -116,7 +117,7 @@ class RunTracker(MLFlowHandler):
 
         default_uri = path_to_sqlite_uri(Path(output_dir).absolute() / "mlflow.db")
         self.tracking_uri: str = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri or default_uri
-        self._tracks = _distributed_rank() == 0
+        self._tracks = idist.get_rank() == 0
         if not self._tracks:
             return
         artifact_location = None
@@ -184,7 +185,9 @@ class RunTracker(MLFlowHandler):
         logger.info("MLflow run %s in %s", self.cur_run.info.run_name, self.tracking_uri)
 
     def iteration_completed(self, engine: Engine) -> None:
-        """Add the iteration's losses, and log the means when ``loss_interval`` is full."""
+        """Add the losses of the owner's iteration, and log the means when ``loss_interval`` is full."""
+        if engine is not self._owner:
+            return
         self._means.add(engine.state.output)
         if engine.state.iteration % self.loss_interval == 0:
             self._log_losses(engine.state.iteration)
@@ -329,11 +332,6 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
     return isinstance(value, (int, float)) and not math.isnan(value)
-
-
-def _distributed_rank() -> int:
-    distributed = torch.distributed
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
 def _first_line(error: BaseException) -> str:
