@@ -74,9 +74,7 @@ class ModelSpec:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(
-                f'"{path}" is missing. It holds the settings of model.pt: copy both files.'
-            ) from None
+            raise InputError(f'"{path}" is missing. It holds the settings of model.pt: copy both files.') from None
         except (OSError, ValueError) as error:
             raise InputError(f'"{path}" cannot be read ({error}): copy it anew along with model.pt.') from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
