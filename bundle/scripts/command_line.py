@@ -186,9 +186,20 @@ def executed_settings() -> dict[str, Any]:
     return settings
 
 
-def tracked_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings under names that MLflow allows: ``"early_stop.patience"`` for ``"early_stop#patience"``."""
-    return {path.replace("#", "."): value for path, value in settings.items()}
+def tracked_parameters(settings: Mapping[str, Any], *components: str) -> dict[str, Any]:
+    """Return settings under names that MLflow allows: ``"early_stop.patience"`` for ``"early_stop#patience"``.
+
+    Args:
+        settings: of :func:`executed_settings`.
+        components: paths of components whose plain arguments are recorded too, with their defaults.
+    """
+    of_components = {
+        f"{component}#{name}": value
+        for component in components
+        for name, value in arguments_of(component).items()
+        if _is_plain(value)
+    }
+    return {path.replace("::", "#").replace("#", "."): value for path, value in {**of_components, **settings}.items()}
 
 
 def arguments_of(identifier: str) -> dict[str, Any]:
@@ -211,8 +222,8 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, str):
         return not value.startswith(("$", "@", "%"))
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(part) and not isinstance(part, Mapping) for part in value)
-    return not isinstance(value, Mapping)
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def _values(arguments: Sequence[str]) -> dict[str, Any]:

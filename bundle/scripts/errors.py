@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that are the user's to mend, told in one sentence."""
+"""Errors that users can mend, told in one sentence."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class InputError(ValueError):
 def find_input_error(error: BaseException) -> InputError | None:
     """Search an exception and everything it was raised from (``__cause__``, ``__context__``).
 
-    MONAI's configuration parser and its transforms wrap whatever goes wrong in a ``RuntimeError``, often several times
-    over; the sentence for the user is at the bottom of that chain.
+    MONAI's configuration parser and its transforms wrap an exception in a ``RuntimeError``, often several times. The
+    sentence for the user is at the bottom of that chain.
 
     Args:
         error: the exception to search.
@@ -44,7 +44,7 @@ def find_input_error(error: BaseException) -> InputError | None:
 
 
 def _sentence(error: InputError) -> str:
-    # A worker process of a DataLoader hands its error over as a whole traceback, whose last line is the sentence.
+    # A worker process of a DataLoader hands over a whole traceback. Its last line is the sentence.
     last_line = (str(error).strip().splitlines() or ["unknown input error"])[-1]
     return last_line.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")
 
@@ -52,8 +52,8 @@ def _sentence(error: InputError) -> str:
 def show_input_errors_plainly(status: int = 1) -> None:
     """Let an uncaught :class:`InputError` end the program with ``error: <sentence>`` in place of a traceback.
 
-    Ctrl-C ends it with ``interrupted`` and status 130. Installs a ``sys.excepthook``; every other exception goes to the
-    hook that was there before. Calling it twice does no more than calling it once.
+    Ctrl-C ends it with ``interrupted`` and status 130. This installs a ``sys.excepthook``. Every other exception goes
+    to the previous hook. A second call changes nothing.
 
     Args:
         status: exit status of the program after an :class:`InputError`.
@@ -80,11 +80,11 @@ def show_input_errors_plainly(status: int = 1) -> None:
 
 
 def require(condition: bool, sentence: str) -> None:
-    """Refuse a setting: for checks that a configuration makes of its own values.
+    """Refuse a setting unless a condition holds.
 
     Args:
-        condition: what must hold.
-        sentence: what is wrong otherwise, and the mend.
+        condition: the condition.
+        sentence: the error and its mend.
 
     Raises:
         InputError: when the condition does not hold.
@@ -94,12 +94,12 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def run_command(command: Callable[..., Any], name: str, arguments: list[str] | None = None) -> None:
-    """Run a function as a command; a user's mistake is told in one sentence, and ends it with status 1.
+    """Run a function as a command; a user's mistake ends it with one sentence and status 1.
 
     Args:
-        command: the function, whose arguments become those of the command line.
-        name: of the command, for its help.
-        arguments: those of the command line by default.
+        command: the function. Its arguments become the options of the command.
+        name: name of the command in its help.
+        arguments: arguments of the command. Defaults to those of the command line.
     """
     try:
         fire.Fire(command, command=arguments, name=name)

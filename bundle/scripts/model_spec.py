@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What stands beside a trained network's weights, so that it is used the way it was trained."""
+"""The specification of a trained network, which is saved beside its weights."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ _OPTIONAL = ("thresholds", "downstream")
 
 
 class ModelSpec:
-    """The settings that a trained network needs to be used, in ``model.json`` beside ``model.pt``.
+    """The settings with which a trained network is used, in ``model.json`` beside ``model.pt``.
 
-    Training writes it; inference reads it. So nobody has to repeat on one command line what was set on another, and
-    images are scaled as they were in training.
+    Training writes them and inference reads them. So images are scaled as in training, and no setting of training is
+    repeated on the command line of inference.
 
     Args:
         network: arguments of :class:`scripts.networks.HQGNet`.
-        percentiles: of each image, which become 0 and 1.
-        window: fixed intensities instead, or None.
+        percentiles: percentiles of each image that become 0 and 1.
+        window: fixed intensities that become 0 and 1 instead. Defaults to None.
         slice_axis: spatial axis of volumes in RAS orientation along which a 2-D network was trained.
-        thresholds: limits of the safety measures, see :class:`scripts.reports.SafetyThresholds`; None where the model
-            was not calibrated.
-        downstream: of the downstream network beside it: ``network``, its class and arguments
-            (:func:`scripts.networks.describe_definition`, which may be None), ``task``, ``num_classes`` and
-            ``multi_label``. None where there is none.
+        thresholds: limits of the safety measures, see :class:`scripts.reports.SafetyThresholds`. Defaults to None: the
+            model is not calibrated.
+        downstream: description of the downstream network beside it, see :meth:`scripts.tasks.Task.describe`. Defaults
+            to None: there is none.
     """
 
     def __init__(
@@ -57,15 +56,15 @@ class ModelSpec:
 
     @staticmethod
     def path_beside(model_file: str | Path) -> Path:
-        """Where the description of the weights in ``model_file`` stands."""
+        """Return the path of the specification of the weights in ``model_file``."""
         return Path(model_file).with_suffix(".json")
 
     @classmethod
     def load(cls, model_file: str | Path) -> ModelSpec:
-        """Read the description of the weights in ``model_file``.
+        """Read the specification of the weights in ``model_file``.
 
         Raises:
-            InputError: when weights or description are missing, or the description is none.
+            InputError: when a file is missing, or the specification cannot be used.
         """
         path = cls.path_beside(model_file)
         if not Path(model_file).is_file():
@@ -75,9 +74,7 @@ class ModelSpec:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(
-                f'"{path}" is missing, which says how the network beside it was trained: copy it along with model.pt.'
-            ) from None
+            raise InputError(f'"{path}" is missing. It holds the settings of model.pt: copy both files.') from None
         except (OSError, ValueError) as error:
             raise InputError(f'"{path}" cannot be read ({error}): copy it anew along with model.pt.') from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
@@ -95,7 +92,7 @@ class ModelSpec:
             raise InputError(f'"{path}" is malformed ({error}): copy it anew along with model.pt.') from error
 
     def save(self, model_file: str | Path) -> None:
-        """Write the description beside ``model_file``, all of it or nothing."""
+        """Write the specification beside ``model_file``, all of it or nothing."""
         path = self.path_beside(model_file)
         content = {"version": VERSION, **{key: getattr(self, key) for key in (*_REQUIRED, *_OPTIONAL)}}
         with atomic_write(path) as unfinished:

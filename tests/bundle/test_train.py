@@ -113,6 +113,7 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
     )
     assert trained.data.params["batch_size"] == "2"
     assert trained.data.params["discriminator_def.channels"] == "4"
+    assert trained.data.params["bilevel.settings.task_weight"] == "10.0"  # the default
     files = {file.path for file in client.list_artifacts(trained.info.run_id)}
     assert {"model.pt", "checkpoint.pt", "configuration.yaml", "panels"} <= files
     assert "ssim" in evaluated.data.metrics

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of whole images: their class, or which of several classes they show."""
+"""Labels of whole images: the class, or the classes, of an image."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = ["ClassLabeld"]
 
 
 class ClassLabeld(MapTransform):
-    """Make a tensor of the class of an image, as a datalist gives it for classification.
+    """Turn the class labels of a datalist into tensors.
 
     - One class of several (``multi_label=False``): the number ``k`` becomes an int64 tensor of shape (), which
       :class:`torch.nn.CrossEntropyLoss` takes.
     - Any of several (``multi_label=True``): the list of a 0 or 1 for each class becomes a float32 tensor of shape
       (num_classes,), which :class:`torch.nn.BCEWithLogitsLoss` takes.
 
-    It may stand before or after the transform that reads the images.
+    The transform works before or after the one that reads the images.
 
     Args:
         keys: keys of the labels.
         num_classes: number of classes, 2 or more (1 or more with ``multi_label``).
-        multi_label: whether an image may show several classes, or none.
-        allow_missing_keys: whether a key that an item lacks is skipped.
+        multi_label: whether an image may show several classes, or none. Defaults to False.
+        allow_missing_keys: whether to skip keys that an item lacks. Defaults to False.
 
     Raises:
         InputError: for too few classes, and for a label that is no class: a number outside 0 to ``num_classes - 1``, a
-            list of another length or with other values than 0 and 1, a number where a list is due or a list where a
-            number is, or the path of a label image. The sentence names the file under the key ``image``.
+            list of another length or with other values than 0 and 1, a number in place of a list or a list in place
+            of a number, or the path of a label image. The sentence names the file under the key ``image``.
 
     Example:
         >>> ClassLabeld("label", num_classes=3)({"image": "a.png", "label": 2})["label"]
