@@ -255,3 +255,18 @@ def test_wrong_settings_of_the_consistent_inferer_are_refused(settings: dict[str
 def test_an_image_of_other_dimension_is_refused(enhancer: HQGNet) -> None:
     with pytest.raises(InputError, match="1 spatial dimension"):
         ConsistentInferer(2)(torch.rand(1, 1, 20), enhancer)
+
+
+@torch.no_grad()
+def test_windows_see_beyond_their_edges(enhancer: HQGNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each window is widened by four strides on every side, more than the network's zero padding reaches."""
+    sizes: list[tuple[int, ...]] = []
+    enhance = HQGNet.enhance_with_cue
+
+    def recorded(self: HQGNet, image: torch.Tensor, *arguments: torch.Tensor) -> torch.Tensor:
+        sizes.append(tuple(image.shape[2:]))
+        return enhance(self, image, *arguments)
+
+    monkeypatch.setattr(HQGNet, "enhance_with_cue", recorded)
+    ConsistentInferer(2, window=16)(torch.rand(1, 1, 40, 40), enhancer)
+    assert set(sizes) == {(16 + 8 * enhancer.stride, 16 + 8 * enhancer.stride)}

@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from ignite.handlers import EMAHandler
 from torch import nn
 
-from scripts.handlers import NamedEMAHandler
+from scripts.engines import NamedEMAHandler
 
 
 def network(value: float) -> nn.Module:

@@ -188,3 +188,40 @@ def test_resumed_training_is_bitwise_equal_to_training_that_never_stopped(tmp_pa
     assert resumed.trainer.state.epoch == 2
     resumed.trainer.run()
     assert all(torch.equal(a, b) for a, b in zip(whole.weights(), resumed.weights(), strict=True))
+
+
+def test_the_image_is_enhanced_under_its_guide(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = trainer()
+    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+    enhance_guided = HQGNet.enhance_guided
+
+    def recorded(self: HQGNet, image: torch.Tensor, guide: torch.Tensor) -> Any:
+        given.append((image, guide))
+        return enhance_guided(self, image, guide)
+
+    monkeypatch.setattr(HQGNet, "enhance_guided", recorded)
+    engine.run()
+    batches = list(DataLoader(dataset(), batch_size=2, sampler=EpochSampler(dataset())))
+    assert len(given) == len(batches)
+    assert not torch.equal(given[0][0], given[0][1])
+    for (image, guide), output in zip(given[-1:], [engine.state.output], strict=True):
+        assert torch.equal(image, torch.stack([item["image"] for item in output]))
+        assert torch.equal(guide, torch.stack([item["guide"] for item in output]))
+
+
+def test_another_guide_gives_another_result() -> None:
+    """The supplied network hardly follows its guide; one whose modulation has been drawn at random must."""
+    engine = trainer(head="plain")
+    for modulation in engine.network.enhancer.modulation:
+        torch.nn.init.normal_(modulation.norm.scale_and_shift.weight)
+    image = torch.rand(1, 1, 32, 32)
+    dark, bright = (engine.network.eval()(image, torch.full((1, 1, 32, 32), value)) for value in (0.1, 0.9))
+    assert float((dark - bright).abs().mean()) > 1e-3
+
+
+def test_every_epoch_has_random_numbers_of_its_own() -> None:
+    engine = trainer(max_epochs=2)
+    drawn: list[float] = []
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda: drawn.append(float(torch.rand(()))))
+    engine.run()
+    assert drawn[0] != drawn[1]

@@ -10,7 +10,8 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from torch import nn
 
-from scripts.handlers import BatchNormUpdate, NamedEMAHandler
+from scripts.engines import NamedEMAHandler
+from scripts.handlers import BatchNormUpdate
 
 
 class Brighter(nn.Module):

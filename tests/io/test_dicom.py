@@ -982,6 +982,17 @@ def test_a_deviation_has_the_units_of_the_image(
     assert dataset.SeriesNumber == 1202
 
 
+@pytest.mark.parametrize(("kind", "modality", "bits"), [(CTImageStorage, "CT", 15), (MRImageStorage, "MR", 16)])
+def test_a_deviation_of_ct_fits_into_signed_numbers(
+    kind: str, modality: str, bits: int, image: Writer, tmp_path: Path
+) -> None:
+    """Programs straighten a series of a tilted gantry as signed 16-bit numbers."""
+    case = DICOMCase.read([image(SOPClassUID=kind, Modality=modality)])
+    (dataset,) = deviation_of(case, tmp_path, case.image - case.image.min())
+    assert (dataset.BitsStored, dataset.HighBit) == (bits, bits - 1)
+    assert int(dataset.pixel_array.max()) == 2**bits - 1
+
+
 def test_a_deviation_of_colour_is_grey(tmp_path: Path) -> None:
     case = DICOMCase.read([Path(str(get_testdata_file("examples_palette.dcm")))])
     (dataset,) = deviation_of(case, tmp_path, case.image.mean(0, keepdim=True))

@@ -144,3 +144,23 @@ def test_what_a_component_may_say_at_no_cost_has_no_gradient() -> None:
     kl_to_prior(mean, torch.zeros(1, 2), free_nats=1.0).backward()
     assert mean.grad is not None
     assert mean.grad.tolist() == [[0.0, pytest.approx(1.5)]]
+
+
+def test_consistency_is_the_mean_absolute_difference_of_the_cues(setting: Setting) -> None:
+    loss = EnhancementLoss(2, {**dict.fromkeys(DEFAULT_WEIGHTS, 0.0), "consistency": 1.0})
+    enhanced = setting.network.enhance_guided(setting.image, setting.guide)
+    terms = loss(setting.network, setting.discriminator, setting.image, setting.guide, enhanced)
+    cue, _ = setting.network.encode_guide(enhanced.pred)
+    assert float(terms["consistency"]) == pytest.approx(float((cue - enhanced.cue_mean).abs().mean()))
+
+
+def test_the_guides_cue_is_a_constant_target_of_consistency(setting: Setting) -> None:
+    """Otherwise the guidance encoder could agree with itself by saying nothing."""
+    loss = EnhancementLoss(2, {**dict.fromkeys(DEFAULT_WEIGHTS, 0.0), "consistency": 1.0})
+    enhanced = setting.network.enhance_guided(setting.image, setting.guide)
+    cue_mean = enhanced.cue_mean.detach().requires_grad_(True)
+    watched = enhanced._replace(pred=enhanced.pred.detach().requires_grad_(True), cue_mean=cue_mean)
+    terms = loss(setting.network, setting.discriminator, setting.image, setting.guide, watched)
+    terms["consistency"].backward()
+    assert cue_mean.grad is None
+    assert watched.pred.grad is not None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scripts.losses import MultiEncoderLoss, with_frozen_weights
+from scripts.losses import MultiEncoderLoss
+from scripts.networks import with_frozen_weights
 
 
 def test_equal_features_cost_nothing() -> None:

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from scripts.errors import InputError
 from scripts.networks import Enhancer, GuidanceEncoder, HQGNet
 
 
-def small(spatial_dims: int = 2, in_channels: int = 1, head: str = "plain") -> HQGNet:
+def small(spatial_dims: int = 2, in_channels: int = 1, head: str = "plain", guided: bool = True) -> HQGNet:
     torch.manual_seed(0)
-    network = HQGNet(spatial_dims, in_channels, channels=(4, 6, 8), guidance_channels=(4, 6), cue_channels=5, head=head)
+    sizes = {"channels": (4, 6, 8), "guidance_channels": (4, 6), "cue_channels": 5}
+    network = HQGNet(spatial_dims, in_channels, head=head, guided=guided, **sizes)  # type: ignore[arg-type]
     for modulation in network.enhancer.modulation:  # a new layer ignores its cue
         torch.nn.init.normal_(modulation.norm.scale_and_shift.weight)
     return network
@@ -179,3 +181,46 @@ def test_unguided_baseline_ignores_its_guide() -> None:
     torch.nn.init.normal_(network.enhancer.modulation[0].norm.scale_and_shift.weight)
     image = torch.rand(1, 1, 16, 16)
     assert torch.equal(network(image, torch.rand(1, 1, 16, 16)), network(image, torch.rand(1, 1, 16, 16)))
+
+
+def test_parameter_groups_are_those_of_the_checkpoint() -> None:
+    network = small()
+    enhancer, guidance = network.parameter_groups(1e-3, 1e-4)
+    assert (enhancer["name"], guidance["name"], enhancer["lr"], guidance["lr"]) == ("enhancer", "guidance", 1e-3, 1e-4)
+    assert [id(w) for w in enhancer["params"]] == [id(w) for w in network.enhancer.parameters()]
+    assert [id(w) for w in guidance["params"]] == [id(w) for w in network.guidance.parameters()]
+
+
+def test_a_given_cue_is_that_of_a_guide() -> None:
+    network = small().eval()
+    nn.init.normal_(network.enhancer.final.weight)
+    image, guide = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
+    cue, _ = network.encode_guide(guide)
+    assert torch.equal(network.enhance_with_cue(image, cue), network(image, guide))
+    assert torch.equal(network.enhance_with_cue(image, cue, network.encode_image(image)), network(image, guide))
+
+
+@pytest.mark.parametrize("judge", ["judge_guidance", "judge_content"])
+def test_a_judge_gives_gradients_to_the_image_alone(judge: str) -> None:
+    network = small()
+    image = torch.rand(1, 1, 16, 16, requires_grad=True)
+    found = getattr(network, judge)(image)
+    features, cue = found if judge == "judge_guidance" else (found, torch.zeros(()))
+    (torch.stack([f.square().sum() for f in features]).sum() + cue.sum()).backward()
+    assert image.grad is not None
+    assert float(image.grad.abs().sum()) > 0
+    assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_the_code_of_parts_is_the_mean_of_theirs() -> None:
+    network = small().eval()
+    parts = torch.rand(3, 1, 16, 16)
+    code = network.encode_parts(parts, network.prototype_mean[None])
+    assert torch.allclose(code, network.encode_image(parts).mean(0, keepdim=True))
+
+
+def test_an_unguided_network_keeps_its_guidance_as_it_is() -> None:
+    network = small(guided=False)
+    before = network.guidance.mean.weight.detach().clone()
+    network.standardize_guidance_(torch.rand(4, network.prototype_mean.numel()))
+    assert torch.equal(network.guidance.mean.weight, before)

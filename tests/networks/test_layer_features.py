@@ -8,8 +8,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.losses import with_frozen_weights
-from scripts.networks import LayerFeatures
+from scripts.networks import LayerFeatures, with_frozen_weights
 
 
 def network(norm: str = "instance") -> UNet:

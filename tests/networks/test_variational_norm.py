@@ -66,3 +66,13 @@ def test_block_adds_the_modulated_features_to_its_input() -> None:
     torch.nn.init.zeros_(block.conv.weight)
     torch.nn.init.zeros_(block.conv.bias)
     torch.testing.assert_close(block(IMAGES[0], torch.rand(2, 6)), IMAGES[0])
+
+
+def test_the_activation_is_a_leaky_relu_of_slope_a_fifth() -> None:
+    block = VariationalInformationNorm(2, 1, 1)
+    torch.nn.init.zeros_(block.conv.weight)
+    block.conv.weight.data[..., 1, 1] = 1.0  # the block adds the activated features themselves
+    torch.nn.init.zeros_(block.conv.bias)
+    features = block.norm(IMAGES[0][:1, :1], torch.zeros(1, 1))
+    expected = torch.where(features > 0, features, 0.2 * features)
+    torch.testing.assert_close(block(IMAGES[0][:1, :1], torch.zeros(1, 1)) - IMAGES[0][:1, :1], expected)
