@@ -66,10 +66,7 @@ class EnhancementInferer(Inferer):
         if dims == self.spatial_dims:
             return network(inputs, *args, **kwargs)
         if dims != 3 or self.spatial_dims != 2:
-            raise InputError(
-                f"An image with {dims} spatial dimensions does not fit a {self.spatial_dims}-D network: "
-                "use a network with the right spatial_dims."
-            )
+            raise _other_dimensions(dims, self.spatial_dims)
         plane = [size for axis, size in enumerate(inputs.shape[2:]) if axis != self.slice_axis]
         slices = SliceInferer(spatial_dim=self.slice_axis, roi_size=plane, sw_batch_size=self.batch_size)
         # SliceInferer drops further arguments of the network, so they are bound here.
@@ -216,10 +213,7 @@ class ConsistentInferer(Inferer):
         """
         dims = inputs.ndim - 2
         if dims != self.spatial_dims and not (dims == 3 and self.spatial_dims == 2):
-            raise InputError(
-                f"An image with {dims} spatial dimensions does not fit a {self.spatial_dims}-D network: "
-                "use a network with the right spatial_dims."
-            )
+            raise _other_dimensions(dims, self.spatial_dims)
         device = network.prototype_mean.device
         cue = network.prototype_mean.unsqueeze(0) if cue is None else cue.to(device)
         sliced = dims != self.spatial_dims
@@ -299,6 +293,13 @@ class ConsistentInferer(Inferer):
             for tile in dense_patch_slices(shape, side, side)
         ]
         return torch.stack([images[places[number]] for number in _evenly(len(places), self.tiles)])
+
+
+def _other_dimensions(dims: int, spatial_dims: int) -> InputError:
+    return InputError(
+        f"An image with {dims} spatial dimensions does not fit a {spatial_dims}-D network: "
+        "use a network with the right spatial_dims."
+    )
 
 
 def _evenly(length: int, count: int) -> list[int]:

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 
 from scripts.handlers.metrics import image_quality
 from scripts.reports.evaluation import EvaluationReport, summarize, summary_table, write_report
+from scripts.tasks import ClassificationTask, SegmentationTask
 
 COLUMNS = ("patient", "input_psnr", "enhanced_psnr", "input_ssim", "enhanced_ssim", "input_ms_ssim", "enhanced_ms_ssim")
 ROWS: list[dict[str, Any]] = [
@@ -161,7 +162,7 @@ def logits_of(**logits: list[float]) -> dict[str, torch.Tensor]:
 def test_downstream_network_has_a_table_columns_and_a_section(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = EvaluationReport(tmp_path, task="classification", num_classes=2)
+    report = EvaluationReport(tmp_path, task=ClassificationTask(2))
     evaluate(
         report,
         labelled("p1", image=[1.0, 0.0], pred=[0.0, 1.0], reference=[0.0, 1.0]),
@@ -182,7 +183,7 @@ def test_downstream_network_has_a_table_columns_and_a_section(
 
 
 def test_downstream_network_is_judged_without_any_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = EvaluationReport(tmp_path, task="classification", num_classes=2)
+    report = EvaluationReport(tmp_path, task=ClassificationTask(2))
     evaluate(report, labelled("p1", with_reference=False, image=[1.0, 0.0], pred=[0.0, 1.0]))
     printed = capsys.readouterr().out
     assert "None has a reference image" in printed
@@ -191,7 +192,7 @@ def test_downstream_network_is_judged_without_any_reference(tmp_path: Path, caps
 
 
 def test_second_evaluation_of_the_downstream_network_starts_anew(tmp_path: Path) -> None:
-    report = EvaluationReport(tmp_path, task="classification", num_classes=2)
+    report = EvaluationReport(tmp_path, task=ClassificationTask(2))
     engine = Engine(lambda engine, batch: batch)
     report.attach(engine)
     for _ in range(2):
@@ -200,6 +201,6 @@ def test_second_evaluation_of_the_downstream_network_starts_anew(tmp_path: Path)
 
 
 def test_task_without_labels_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate(EvaluationReport(tmp_path, task="segmentation", num_classes=2), case())
+    evaluate(EvaluationReport(tmp_path, task=SegmentationTask(2)), case())
     assert "No patient has a label" in capsys.readouterr().out
     assert "No patient has a label" in (tmp_path / "evaluation.md").read_text()

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from scripts.errors import InputError
 from scripts.io import PATIENT_SPACE, PIXEL_SPACE, SPACE
 from scripts.reports.task import TaskScores
+from scripts.tasks import ClassificationTask, SegmentationTask
 
 LABEL = [[1, 1, 2, 2, 0, 0]]
 WORSE = [[1, 0, 2, 0, 0, 0]]  # Dice 2/3 of either class
@@ -36,7 +37,7 @@ def measured(scores: TaskScores, *cases: dict[str, Any]) -> list[dict[str, float
 
 
 def test_case_has_a_score_for_input_enhanced_and_reference() -> None:
-    (row,) = measured(TaskScores("segmentation", 3), segmented(MISSED, WORSE, LABEL))
+    (row,) = measured(TaskScores(SegmentationTask(3)), segmented(MISSED, WORSE, LABEL))
     assert [row[f"{state}_dice"] for state in ("input", "enhanced", "reference")] == pytest.approx([1 / 2, 2 / 3, 1])
     assert [row[f"input_dice_class{number}"] for number in (1, 2)] == [1.0, 0.0]
     assert row["input_hd95"] == pytest.approx((1 + 36) ** 0.5 / 2)
@@ -44,12 +45,12 @@ def test_case_has_a_score_for_input_enhanced_and_reference() -> None:
 
 
 def test_case_without_a_label_has_no_score() -> None:
-    assert TaskScores("segmentation", 3).measure(segmented(pred=WORSE, label=None)) == {}
-    assert TaskScores("segmentation", 3).measure({"task_pred": segmented(pred=WORSE)["task_pred"]}) == {}
+    assert TaskScores(SegmentationTask(3)).measure(segmented(pred=WORSE, label=None)) == {}
+    assert TaskScores(SegmentationTask(3)).measure({"task_pred": segmented(pred=WORSE)["task_pred"]}) == {}
 
 
 def test_segmentation_is_summed_up_over_patients() -> None:
-    scores = TaskScores("segmentation", 3)
+    scores = TaskScores(SegmentationTask(3))
     rows = measured(scores, segmented(WORSE, LABEL), segmented(LABEL, LABEL), {})
     summary = scores.summarize(rows)
     assert summary["patients"] == {"input": 2, "enhanced": 2}
@@ -58,7 +59,7 @@ def test_segmentation_is_summed_up_over_patients() -> None:
 
 
 def test_table_has_a_row_per_metric_and_a_column_per_state() -> None:
-    scores = TaskScores("segmentation", 3, class_names=["background", "grey", "white"])
+    scores = TaskScores(SegmentationTask(3), class_names=["background", "grey", "white"])
     rows = measured(scores, segmented(WORSE, LABEL, LABEL))
     cells = scores.table(scores.summarize(rows))
     assert cells[:4] == [
@@ -71,21 +72,21 @@ def test_table_has_a_row_per_metric_and_a_column_per_state() -> None:
 
 
 def test_two_classes_have_no_row_of_their_own_beside_the_mean() -> None:
-    scores = TaskScores("segmentation", 2)
+    scores = TaskScores(SegmentationTask(2))
     case = {"label": torch.ones(1, 2, 2), "task_pred": torch.stack([torch.zeros(2, 2), torch.ones(2, 2)])}
     assert list(measured(scores, case)[0]) == ["enhanced_dice", "enhanced_hd95", "enhanced_surface_dice"]
 
 
 @pytest.mark.parametrize(("space", "unit"), [(PATIENT_SPACE, "mm"), (PIXEL_SPACE, "pixels")])
 def test_distances_are_in_millimetres_unless_the_label_is_a_picture(space: str, unit: str) -> None:
-    scores = TaskScores("segmentation", 3)
+    scores = TaskScores(SegmentationTask(3))
     label = MetaTensor(torch.tensor([LABEL]), meta={SPACE: space})
     rows = measured(scores, segmented(pred=LABEL, label=label))
     assert f"HD95 ({unit})" in [row[0] for row in scores.table(scores.summarize(rows))]
 
 
 def test_reference_that_only_some_patients_have_is_told() -> None:
-    scores = TaskScores("segmentation", 3)
+    scores = TaskScores(SegmentationTask(3))
     rows = measured(scores, segmented(WORSE, WORSE, LABEL), segmented(WORSE, WORSE))
     assert scores.remarks(scores.summarize(rows)) == [
         "Mean ± standard deviation over 2 patients with a label.",
@@ -94,14 +95,14 @@ def test_reference_that_only_some_patients_have_is_told() -> None:
 
 
 def test_classes_that_were_not_found_are_counted() -> None:
-    scores = TaskScores("segmentation", 3)
+    scores = TaskScores(SegmentationTask(3))
     summary = scores.summarize(measured(scores, segmented(MISSED, LABEL), segmented(MISSED, MISSED)))
     assert summary["missed_classes"] == {"input": 2, "enhanced": 1}
     assert scores.remarks(summary)[-1].endswith("LQ input 2, Enhanced 1.")
 
 
 def test_columns_are_those_that_were_measured() -> None:
-    scores = TaskScores("segmentation", 3)
+    scores = TaskScores(SegmentationTask(3))
     assert scores.columns([]) == []
     assert scores.columns(measured(scores, segmented(WORSE, LABEL)))[:4] == [
         "input_dice",
@@ -112,7 +113,7 @@ def test_columns_are_those_that_were_measured() -> None:
 
 
 def test_auc_is_over_all_cases_and_accuracy_is_in_the_row() -> None:
-    scores = TaskScores("classification", 2)
+    scores = TaskScores(ClassificationTask(2))
     cases = (
         classified([0.0, 1.0], [0.0, 4.0], 1),
         classified([0.0, 2.0], [0.0, -1.0], 0),
@@ -130,7 +131,7 @@ def test_auc_is_over_all_cases_and_accuracy_is_in_the_row() -> None:
 
 
 def test_auc_of_every_class_is_told_where_there_are_several() -> None:
-    scores = TaskScores("classification", 2, multi_label=True, class_names=["oedema", "nodule"])
+    scores = TaskScores(ClassificationTask(2, multi_label=True), class_names=["oedema", "nodule"])
     cases = (
         classified([1.0, 0.0], [1.0, 0.0], torch.tensor([1.0, 0.0])),
         classified([0.0, 0.0], [0.0, 0.0], torch.tensor([0.0, 0.0])),
@@ -142,31 +143,22 @@ def test_auc_of_every_class_is_told_where_there_are_several() -> None:
 
 
 def test_absence_of_labels_is_told() -> None:
-    for task in ("segmentation", "classification"):
-        scores = TaskScores(task, 3)
+    for task in (SegmentationTask(3), ClassificationTask(3)):
+        scores = TaskScores(task)
         summary = scores.summarize([{}])
         assert summary["metrics"] == {}
         assert scores.remarks(summary) == ["No patient has a label that the downstream network could be compared with."]
 
 
 def test_second_evaluation_starts_anew() -> None:
-    scores = TaskScores("classification", 2)
+    scores = TaskScores(ClassificationTask(2))
     measured(scores, classified([0.0, 1.0], [0.0, 1.0], 1))
     scores.reset()
     rows = measured(scores, classified([0.0, 1.0], [0.0, 1.0], 0))
     assert scores.summarize(rows)["images"] == {"input": 1, "enhanced": 1}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"task": "detection", "num_classes": 2}, "choose one of segmentation, classification"),
-        ({"task": "segmentation", "num_classes": None}, "number of classes"),
-        ({"task": "classification", "num_classes": 1}, "number of classes"),
-        ({"task": "segmentation", "num_classes": 2, "class_names": ["lesion"]}, "2 different names"),
-        ({"task": "segmentation", "num_classes": 2, "class_names": ["a", "a"]}, "2 different names"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        TaskScores(**arguments)
+@pytest.mark.parametrize("names", [["lesion"], ["a", "a"]])
+def test_names_that_do_not_fit_the_classes_are_refused(names: list[str]) -> None:
+    with pytest.raises(InputError, match="2 different names"):
+        TaskScores(SegmentationTask(2), class_names=names)

@@ -139,18 +139,17 @@ class EnhancementTrainer(Trainer):
         self.optimizer = optimizer
         self.discriminator = discriminator
         self.d_optimizer = d_optimizer
-        loss_function = EnhancementLoss(network.spatial_dims) if loss_function is None else loss_function
-        self.loss_function = loss_function.to(self.state.device)
+        self.loss_function = (loss_function or EnhancementLoss(network.spatial_dims)).to(self.state.device)
         self.d_loss_function = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
         self.bilevel = bilevel
         self.r1_weight = r1_weight
         self.max_grad_norm = max_grad_norm
-        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.inferer = inferer or SimpleInferer()
         scale = amp and self.state.device.type == "cuda"
         self.scalers = {name: torch.amp.GradScaler("cuda", enabled=scale) for name in ("network", "discriminator")}
         self._require_terms()
         self.add_event_handler(Events.EPOCH_STARTED, lambda: torch.manual_seed(seed + self.state.epoch))
-        if bilevel is not None:
+        if bilevel:
             bilevel.attach(self)
 
     def run(self) -> None:  # type: ignore[override]  # as MONAI's own

@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 
 from ..handlers.metrics import QUALITY_METRICS, image_quality, output_cases
 from ..handlers.panels import case_name, source_file
+from ..tasks import Task
 from .tables import markdown_table
 from .task import TaskScores, count_patients, is_finite, spread
 
@@ -72,7 +73,7 @@ def summary_table(rows: Sequence[Row], task: TaskScores | None = None) -> str:
         lines = [*_text_table(_table_cells(summary)), *_remarks(summary)]
     if task is not None:
         scores = task.summarize(rows)
-        lines += ["", f"Downstream network ({task.task})", ""]
+        lines += ["", f"Downstream network ({task.task.name})", ""]
         lines += [*(_text_table(task.table(scores)) if scores["metrics"] else []), *task.remarks(scores)]
     return "\n".join(lines)
 
@@ -128,15 +129,12 @@ class EvaluationReport:
         slice_axis: spatial axis of a volume along which its slices are stacked. Defaults to 2.
         panels_dir: folder of the pictures, to be named in the report.
         tracking_uri: MLflow store, to be named in the report.
-        task: ``"segmentation"`` or ``"classification"``, what the downstream network does. Defaults to None: there is
-            no downstream network.
-        num_classes: number of classes, the background of a segmentation included. With a task only.
-        multi_label: whether a classified case may be of several classes, or of none. Defaults to False.
+        task: of the downstream network. Defaults to None: there is none to report on.
         class_names: what the classes are called, background included. Defaults to class0, class1 …
         surface_tolerance: of surface Dice, in mm, or in pixels of images without geometry. Defaults to 2.
 
     Raises:
-        InputError: when the task, its classes and their names do not fit, see :class:`TaskScores`.
+        InputError: when class names and classes do not fit, see :class:`TaskScores`.
     """
 
     def __init__(
@@ -146,9 +144,7 @@ class EvaluationReport:
         slice_axis: int = 2,
         panels_dir: str | Path | None = None,
         tracking_uri: str | None = None,
-        task: str | None = None,
-        num_classes: int | None = None,
-        multi_label: bool = False,
+        task: Task | None = None,
         class_names: Sequence[str] | None = None,
         surface_tolerance: float = 2.0,
     ) -> None:
@@ -159,7 +155,7 @@ class EvaluationReport:
         self.tracking_uri = tracking_uri
         self.task: TaskScores | None = None
         if task is not None:
-            self.task = TaskScores(task, num_classes, multi_label, class_names, surface_tolerance)
+            self.task = TaskScores(task, class_names, surface_tolerance)
         self.rows: list[dict[str, Any]] = []
         self._cases: list[tuple[str, str, dict[str, float]]] = []
 
@@ -266,7 +262,7 @@ def _markdown(summary: Mapping[str, Any], notes: Sequence[str], task: TaskScores
         lines.append(_no_reference(summary["patients"]))
     if task is not None:
         scores = summary["task"]
-        lines += ["", f"## Downstream network ({task.task})", ""]
+        lines += ["", f"## Downstream network ({task.task.name})", ""]
         lines += [*markdown_table(task.table(scores)), ""] if scores["metrics"] else []
         lines += [f"- {remark}" for remark in task.remarks(scores)]
     if notes:

@@ -25,7 +25,7 @@ from ..handlers.task_scores import (
     surface_dice_by_class,
 )
 from ..io import PIXEL_SPACE, SPACE
-from ..tasks import TASKS
+from ..tasks import Task
 
 STATES = {"input": TASK_IMAGE, "enhanced": TASK_PRED, "reference": TASK_REFERENCE}
 
@@ -42,34 +42,27 @@ class TaskScores:
     :mod:`scripts.handlers.task_metrics`.
 
     Args:
-        task: ``"segmentation"`` or ``"classification"``.
-        num_classes: number of classes, the background of a segmentation included.
-        multi_label: whether a classified case may be of several classes, or of none. Defaults to False.
+        task: with the number of classes, the background of a segmentation included.
         class_names: what the classes are called, background included. Defaults to class0, class1 …
         surface_tolerance: of surface Dice, in mm, or in pixels of images without geometry. Defaults to 2.
 
     Raises:
-        InputError: for another task, too few classes, or names that do not fit them.
+        InputError: for names that do not fit the classes.
     """
 
     def __init__(
         self,
-        task: str,
-        num_classes: int | None,
-        multi_label: bool = False,
+        task: Task,
         class_names: Sequence[str] | None = None,
         surface_tolerance: float = 2.0,
     ) -> None:
-        if task not in TASKS:
-            raise InputError(f"Unknown task {task!r}: choose one of {', '.join(TASKS)}.")
-        if num_classes is None or num_classes < (1 if multi_label else 2):
-            raise InputError(f"The evaluation of a {task} needs its number of classes, not num_classes {num_classes}.")
+        num_classes = task.num_classes
         names = [f"class{number}" for number in range(num_classes)] if class_names is None else list(class_names)
         if len(set(names)) != num_classes or len(names) != num_classes:
             raise InputError(f"class_names needs {num_classes} different names, one per class, not {names}.")
         self.task = task
         self.num_classes = num_classes
-        self.multi_label = multi_label
+        self.multi_label = task.multi_label
         self.class_names = names
         self.surface_tolerance = surface_tolerance
         self.reset()
@@ -93,13 +86,13 @@ class TaskScores:
             return values
         for state, key in STATES.items():
             if case.get(key) is not None:
-                score = self._segmentation if self.task == "segmentation" else self._classification
+                score = self._segmentation if self.task.image_labels else self._classification
                 values |= {f"{state}_{metric}": value for metric, value in score(state, case[key], label).items()}
         return values
 
     def columns(self, rows: Sequence[Row]) -> list[str]:
         """Return the names of the scores in ``rows``, in the order in which they should stand."""
-        metrics = self._titles() if self.task == "segmentation" else ["accuracy"]
+        metrics = self._titles() if self.task.image_labels else ["accuracy"]
         names = [f"{state}_{metric}" for metric in metrics for state in STATES]
         return [name for name in names if any(name in row for row in rows)]
 
@@ -116,11 +109,11 @@ class TaskScores:
             a classification it is one number over all ``"images"``, None where it is not defined.
         """
         metrics: dict[str, Any] = {}
-        first = "dice" if self.task == "segmentation" else "accuracy"
+        first = "dice" if self.task.image_labels else "accuracy"
         counts = {state: len(_found(rows, f"{state}_{first}")) for state in STATES}
         states = [state for state in STATES if counts[state]]
-        summary: dict[str, Any] = {"task": self.task, "patients": {state: counts[state] for state in states}}
-        if self.task == "segmentation":
+        summary: dict[str, Any] = {"task": self.task.name, "patients": {state: counts[state] for state in states}}
+        if self.task.image_labels:
             for metric in self._titles():
                 found = {state: _found(rows, f"{state}_{metric}") for state in states}
                 metrics[metric] = {state: spread(values) for state, values in found.items() if values}
@@ -148,7 +141,7 @@ class TaskScores:
         if not patients:
             return ["No patient has a label that the downstream network could be compared with."]
         most = max(patients.values())
-        if self.task == "segmentation":
+        if self.task.image_labels:
             remarks = [f"Mean ± standard deviation over {count_patients(most)} with a label."]
         else:
             remarks = [f"Over all {max(summary['images'].values())} images of {count_patients(most)} with a label."]
@@ -163,7 +156,7 @@ class TaskScores:
 
     def _titles(self) -> dict[str, str]:
         """Return the metrics and what they are called in the table."""
-        if self.task == "classification":
+        if not self.task.image_labels:
             titles = {"accuracy": "Accuracy", "auc": "AUC"}
             if self.num_classes > 2 or self.multi_label:
                 titles |= {f"auc_{name}": f"AUC, {name}" for name in self.class_names}
