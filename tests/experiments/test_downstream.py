@@ -12,17 +12,19 @@ from typing import Any
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.losses import DiceCELoss
 from monai.networks.nets import DynUNet, UNet
 from monai.transforms import Compose, RandFlipd, RandSpatialCropd, SpatialPadd
 from torch import nn
 
 from scripts.engines import HYPERGRADIENTS
 from scripts.errors import InputError
-from scripts.experiments.downstream import DownstreamReport, _write_text
+from scripts.experiments.downstream import DownstreamExperiment, _write_text
+from scripts.experiments.downstream_data import prepare_cases
+from scripts.experiments.downstream_scores import measure_task
 from scripts.handlers.metrics import image_quality
 from scripts.inferers import EnhancementInferer
 from scripts.networks import HQGNet, reinitialized
+from scripts.tasks import ClassificationTask, SegmentationTask
 from scripts.transforms import RandSliced
 
 Item = dict[str, Any]
@@ -77,39 +79,38 @@ def transforms(spatial_dims: int = 2, size: int = 16) -> Compose:
     )
 
 
-def report(tmp_path: Path, **arguments: Any) -> DownstreamReport:
+def report(tmp_path: Path, **arguments: Any) -> DownstreamExperiment:
     if not (tmp_path / "arms").exists():
         save_arms(tmp_path / "arms")
     defaults: dict[str, Any] = {
         "network": tiny_enhancer(),
         "downstream": tiny_unet(),
-        "loss_function": DiceCELoss(to_onehot_y=True, softmax=True),
+        "task": SegmentationTask(3),
         "inferer": EnhancementInferer(spatial_dims=2),
         "labelled": [item(1), item(2)],
         "clean": [item(3, clean=True)],
         "testing": [item(4), item(5)],
         "arms_dir": tmp_path / "arms",
         "output_dir": tmp_path / "report",
-        "num_classes": 3,
         "seeds": (0,),
         "label_budgets": (None, 3),
         "steps": 2,
         "batch_size": 2,
         "random_transforms": transforms(),
     }
-    return DownstreamReport(**{**defaults, **arguments})
+    return DownstreamExperiment(**{**defaults, **arguments})
 
 
 def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[Item]]]:
     """Keep seed and items of every training of S."""
     trained: list[tuple[int, list[Item]]] = []
-    train = DownstreamReport._train
+    train = DownstreamExperiment._train
 
-    def counted(self: DownstreamReport, items: Sequence[Item], seed: int, name: str) -> nn.Module:
+    def counted(self: DownstreamExperiment, items: Sequence[Item], seed: int, name: str) -> nn.Module:
         trained.append((seed, list(items)))
         return train(self, items, seed, name)
 
-    monkeypatch.setattr(DownstreamReport, "_train", counted)
+    monkeypatch.setattr(DownstreamExperiment, "_train", counted)
     return trained
 
 
@@ -162,7 +163,7 @@ def test_table_has_mean_and_spread_over_seeds(tmp_path: Path) -> None:
         {"protocol": "retrained", "arm": "raw", "labels": labels, "seed": seed, "dice_mean": value}
         for labels, seed, value in (("all", 0, 0.7), ("all", 1, 0.9), ("3", 0, 0.5), ("3", 1, 0.5))
     ]
-    ((_, table),) = report(tmp_path)._tables(rows)
+    ((_, table),) = report(tmp_path).tables.tables(rows)
     assert table.splitlines() == [
         "| Arm | all           | 3             |",
         "| --- | ------------- | ------------- |",
@@ -175,7 +176,7 @@ def test_transfer_table_says_what_a_step_of_each_arm_takes(tmp_path: Path) -> No
         cost = {"seconds": seconds, "steps": 10, "peak_bytes": 2**30, "device": "cpu"}
         (tmp_path / f"{mode}.json").write_text(json.dumps(cost))
     rows = [{"protocol": "transfer", "arm": arm, "labels": "", "seed": 0, "psnr": 1.0} for arm in ("raw", "separate")]
-    ((_, table),) = report(tmp_path, costs_dir=tmp_path)._tables(rows)
+    ((_, table),) = report(tmp_path, costs_dir=tmp_path).tables.tables(rows)
     heading, _, raw, separate = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
     assert heading[-2:] == ["Time per step", "Memory"]
     assert raw[-2:] == ["–", "–"]
@@ -233,20 +234,20 @@ def logits_of(classes: torch.Tensor) -> torch.Tensor:
     return torch.stack([(classes[0] == number).float() for number in range(3)])
 
 
-def test_dice_is_over_whole_volumes_and_then_patients(tmp_path: Path) -> None:
-    subject = report(tmp_path, testing=[item(4, "a"), item(5, "a"), item(6, "b")])
-    cases = subject._prepare(subject.testing)
+def test_dice_is_over_whole_volumes_and_then_patients() -> None:
+    task = SegmentationTask(3)
+    cases = prepare_cases([item(4, "a"), item(5, "a"), item(6, "b")], task)
     right, wrong = logits_of(cases[0].label), logits_of(torch.zeros_like(cases[0].label))
-    measures = subject._measure([right, wrong, right], cases)
+    measures = measure_task([right, wrong, right], cases, task)
     assert measures == pytest.approx({"dice_1": 0.75, "dice_2": 0.75, "dice_mean": 0.75})
 
 
-def test_class_that_a_patient_lacks_does_not_count(tmp_path: Path) -> None:
+def test_class_that_a_patient_lacks_does_not_count() -> None:
     entry = item(4)
     entry["label"][entry["label"] == 2] = 0
-    subject = report(tmp_path, testing=[entry])
-    cases = subject._prepare(subject.testing)
-    assert subject._measure([logits_of(cases[0].label)], cases) == {"dice_1": 1.0, "dice_mean": 1.0}
+    task = SegmentationTask(3)
+    cases = prepare_cases([entry], task)
+    assert measure_task([logits_of(cases[0].label)], cases, task) == {"dice_1": 1.0, "dice_mean": 1.0}
 
 
 def test_budget_is_a_number_of_slices_that_show_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,14 +324,14 @@ def test_finished_seeds_are_not_done_again(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_interrupted_run_keeps_the_seeds_it_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_seed = DownstreamReport._run_seed
+    run_seed = DownstreamExperiment._run_seed
 
-    def interrupted(self: DownstreamReport, seed: int, *arguments: Any) -> Any:
+    def interrupted(self: DownstreamExperiment, seed: int, *arguments: Any) -> Any:
         if seed == 1:
             raise KeyboardInterrupt
         return run_seed(self, seed, *arguments)
 
-    monkeypatch.setattr(DownstreamReport, "_run_seed", interrupted)
+    monkeypatch.setattr(DownstreamExperiment, "_run_seed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         report(tmp_path, seeds=(0, 1)).run()
     assert finished(tmp_path, 0)
@@ -350,16 +351,16 @@ def test_seeds_that_processes_of_their_own_did_are_gathered(tmp_path: Path, monk
 def test_seed_that_another_process_finishes_meanwhile_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_seed = DownstreamReport._run_seed
+    run_seed = DownstreamExperiment._run_seed
     done: list[int] = []
 
-    def accompanied(self: DownstreamReport, seed: int, *arguments: Any) -> Any:
+    def accompanied(self: DownstreamExperiment, seed: int, *arguments: Any) -> Any:
         done.append(seed)
         if seed == 0:
             report(tmp_path, seeds=(1,)).run()
         return run_seed(self, seed, *arguments)
 
-    monkeypatch.setattr(DownstreamReport, "_run_seed", accompanied)
+    monkeypatch.setattr(DownstreamExperiment, "_run_seed", accompanied)
     rows = report(tmp_path, seeds=(0, 1)).run()
     assert done == [0, 1]  # seed 1 by the other one
     assert {row["seed"] for row in rows} == {0, 1}
@@ -445,10 +446,8 @@ def test_classification_has_area_and_accuracy(tmp_path: Path) -> None:
     cases = [labelled_by_level(seed, label) for seed, label in enumerate(labels)]
     rows = report(
         tmp_path,
-        task="classification",
-        num_classes=2,
+        task=ClassificationTask(2),
         downstream=classifier(2),
-        loss_function=nn.CrossEntropyLoss(),
         labelled=cases,
         clean=cases,
         testing=cases,
@@ -461,21 +460,22 @@ def test_classification_has_area_and_accuracy(tmp_path: Path) -> None:
     assert "AUC by number of labels" in (tmp_path / "report" / "downstream.md").read_text()
 
 
-def test_classes_that_do_not_exclude_each_other_are_classified(tmp_path: Path) -> None:
+def test_classes_that_do_not_exclude_each_other_are_classified() -> None:
     labels = [torch.tensor([float(n % 2), float(n > 1), 0.0]) for n in range(4)]
     cases = [labelled_by_level(seed, label) for seed, label in enumerate(labels)]
-    subject = report(tmp_path, task="classification", num_classes=3, testing=cases)
-    measures = subject._measure([torch.tensor([2 * n - 1, -1, -1]) for n, _, _ in labels], subject._prepare(cases))
+    task = ClassificationTask(3, multi_label=True)
+    logits = [torch.tensor([2 * n - 1, -1, -1]) for n, _, _ in labels]
+    measures = measure_task(logits, prepare_cases(cases, task), task)
     # The areas: perfect, by chance, and of a class that never occurs, none. The second class is missed in two cases.
     assert measures == pytest.approx({"auc": 0.75, "accuracy": 0.5})
 
 
-def test_confident_answers_are_still_ranked(tmp_path: Path) -> None:
+def test_confident_answers_are_still_ranked() -> None:
     cases = [{**item(number), "label": torch.tensor(number)} for number in (0, 1)]
-    subject = report(tmp_path, task="classification", num_classes=2, testing=cases)
+    task = ClassificationTask(2)
     # Their probabilities are both 1 in single precision.
     logits = [torch.tensor([0.0, level]) for level in (20.0, 22.0)]
-    assert subject._measure(logits, subject._prepare(cases)) == {"auc": 1.0, "accuracy": 0.5}
+    assert measure_task(logits, prepare_cases(cases, task), task) == {"auc": 1.0, "accuracy": 0.5}
 
 
 def test_missing_arm_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -493,9 +493,7 @@ def test_missing_arm_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ({"labelled": [{"image": torch.rand(1, 16, 16, 4)}]}, "training_lq"),
         ({"testing": []}, "testing"),
         ({"label_budgets": (9, 10)}, "Every label budget is more than the 8 labelled slices"),
-        ({"num_classes": 2}, "class 2"),
-        ({"num_classes": 1}, "background"),
-        ({"task": "detection"}, "detection"),
+        ({"task": SegmentationTask(2)}, "class 2"),
         ({"seeds": ()}, "one seed"),
         ({"label_budgets": (0,)}, "at least 1"),
         ({"protocols": ("transfer", "guessed")}, "protocols are some of transfer, retrained, cooperative, not guessed"),
