@@ -53,13 +53,14 @@ types: $(VENV)/.installed-dev ## Check the types
 # The parts of enhancement alone, switched off one at a time; docs/results.md has the table.
 ABLATION := $(DEMO)/ablation
 ABLATION_ARGS := --task none --epochs 6 --steps_per_epoch 50 --batch_size 4 --learning_rate 4e-4 --val_interval 3 \
-	--guidance_learning_rate 4e-4 --max_grad_norm '$$None' --loss_weights\#wavelet 3 --mlflow False
+	--guidance_learning_rate 4e-4 --train\#trainer\#max_grad_norm '$$None' --loss_weights\#wavelet 3 --mlflow False
 full :=
-without-guidance := --guided False --loss_weights\#consistency 0 --loss_weights\#kl 0 --identity_gamma "[1,1]"
+without-guidance := --network_def\#guided False --loss_weights\#consistency 0 --loss_weights\#kl 0 \
+	--loss\#identity_gamma "[1,1]"
 without-wavelet := --loss_weights\#wavelet 0
 without-multi-encoder := --loss_weights\#multi_encoder 0
 without-adversarial := --loss_weights\#adversarial 0
-with-plain-discriminator := --discriminator_detail_levels 0
+with-plain-discriminator := --discriminator_def\#detail_levels 0
 VARIANTS := full without-guidance without-wavelet without-multi-encoder without-adversarial with-plain-discriminator
 
 ablation: $(VARIANTS:%=$(ABLATION)/%/evaluation/evaluation.md) ## Switch the parts of the method off, one at a time
@@ -71,16 +72,22 @@ $(ABLATION)/%/evaluation/evaluation.md: demo/data/datalist.json
 	cd bundle && $(RUN) -m monai.bundle run evaluating --config_file "['configs/train.yaml','configs/evaluate.yaml']" \
 		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*)
 
-# The trainings of an experiment have one thread each; so many run at a time.
+# The trainings of an experiment have one thread each; so many run at a time. ARGS are settings of train.yaml, COMPARE_ARGS
+# of downstream.yaml; write apostrophes in them as usual.
 EXPERIMENT_JOBS ?= 2
-EXPERIMENT = $(MAKE) -j $(EXPERIMENT_JOBS) -f experiment.mk RUN=$(RUN)
+SEEDS ?= 0 1 2
+ARMS ?= separate first_order finite_difference unrolled
+export ARGS COMPARE_ARGS
+EXPERIMENT = cd bundle && $(RUN) -m scripts.experiments.runner --jobs $(EXPERIMENT_JOBS) --seeds "$(SEEDS)" \
+	--settings="$$ARGS"
 
 experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and bi-level training by what a downstream network gains (hours)
-	$(EXPERIMENT) DATA=$(DEMO)/data OUTPUT=$(DEMO)/experiment COSTS=$(DEMO)/costs
+	$(EXPERIMENT) --arms "$(ARMS)" --data $(DEMO)/data --output $(DEMO)/experiment \
+		--compare_settings="--costs_dir $(DEMO)/costs $$COMPARE_ARGS"
 
 experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
-	$(EXPERIMENT) DATA=$(DEMO)/lesions OUTPUT=$(DEMO)/experiment-classification OVERLAY=configs/classification.yaml \
-		ARMS="$(or $(ARMS),separate first_order)"
+	$(EXPERIMENT) --arms "$(if $(filter file,$(origin ARMS)),separate first_order,$(ARMS))" --data $(DEMO)/lesions \
+		--output $(DEMO)/experiment-classification --overlay configs/classification.yaml --compare_settings="$$COMPARE_ARGS"
 
 # INPUT may name other images, and ARGS further settings.
 INPUT ?= --datalist $(DEMO)/data/datalist.json
@@ -104,7 +111,7 @@ demo/costs/costs.md: bundle/configs/train.yaml bundle/configs/costs.yaml | demo/
 CONTROLLED ?= $(DEMO)/controlled
 override CONTROLLED := $(abspath $(CONTROLLED))
 experiment-controlled: $(CONTROLLED)/data/datalist.json ## The same on your own clean labelled images: IMAGES=dir LABELS=dir
-	$(EXPERIMENT) DATA=$(CONTROLLED)/data OUTPUT=$(CONTROLLED)
+	$(EXPERIMENT) --arms "$(ARMS)" --data $(CONTROLLED)/data --output $(CONTROLLED) --compare_settings="$$COMPARE_ARGS"
 
 # What it was made of: it is made anew where that has changed.
 $(CONTROLLED)/source.txt: always
@@ -142,10 +149,10 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/pip
 
 $(VENV)/bin/pip:
 	@command -v $(PYTHON) >/dev/null || { \
-		echo "$(PYTHON) is missing: install Python 3.10, 3.11 or 3.12 (Debian: apt install python3 python3-venv)," \
+		echo "$(PYTHON) is missing: install Python 3.10 to 3.13 (Debian: apt install python3 python3-venv)," \
 			"or name another with 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
-		echo "$$($(PYTHON) --version) is not one of 3.10, 3.11 and 3.12:" \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "$$($(PYTHON) --version) is not one of 3.10 to 3.13:" \
 			"name another with 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments: install what is missing" \

@@ -1,35 +1,52 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What experiment.mk trains, and when again: with a stand-in for Python that leaves files where training would."""
+"""Which trainings the runner starts, and when again: with a stand-in that leaves files where training would."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-STAND_IN = """#!/bin/sh
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --model_dir) model=$2 ;;
-        --resume) resume=$2 ;;
-        downstream) exit 0 ;;
-        checking) echo "no labels"; exit "${CHECKED:-0}" ;;
-    esac
-    shift
-done
-echo "resume $resume"
-if [ "$resume" = True ] && [ "$(grep -c trained "$model/checkpoint.pt")" -ge 2 ]; then
-    echo "it has been trained for 18 epochs already" && exit 1
-fi
-echo trained >> "$model/checkpoint.pt"
-case "$model" in */seed9) ;; *) touch "$model/model.pt" ;; esac
-"""
+from scripts.errors import InputError
+from scripts.experiments.runner import DownstreamRun, run_logged
 
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs GNU Make")
+
+class StandIn:
+    """Does what the commands do to the files, and keeps the commands."""
+
+    def __init__(self, check: int = 0, leaves_network: bool = True) -> None:
+        self.check = check
+        self.leaves_network = leaves_network
+        self.commands: list[list[str]] = []
+
+    def __call__(self, command: list[str], log: Path) -> int:
+        self.commands.append(command)
+        run_id = command[4]
+        if run_id != "training":
+            log.write_text("no labels" if run_id == "checking" and self.check else "the tables")
+            return self.check if run_id == "checking" else 0
+        folder = Path(self.value(command, "--model_dir"))
+        log.write_text(f"resume {self.value(command, '--resume')}")
+        checkpoint = folder / "checkpoint.pt"
+        trained = checkpoint.read_text() if checkpoint.exists() else ""
+        if self.value(command, "--resume") == "True" and trained.count("trained") >= 2:
+            log.write_text("it has been trained for 18 epochs already")
+            return 1
+        checkpoint.write_text(trained + "trained ")
+        if self.leaves_network and "--pause_after" not in command:
+            (folder / "model.pt").touch()
+        return 0
+
+    @staticmethod
+    def value(command: list[str], name: str) -> str:
+        return command[command.index(name) + 1]
+
+    @property
+    def trainings(self) -> list[list[str]]:
+        return [command for command in self.commands if command[4] == "training"]
 
 
 @pytest.fixture
@@ -40,91 +57,109 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def make(tmp_path: Path, *settings: str) -> tuple[int, str]:
-    """Number of trainings that were started, and what was printed."""
-    python = tmp_path / "python"
-    python.write_text(STAND_IN)
-    python.chmod(0o755)
-    places = [f"RUN={python}", f"DATA={tmp_path / 'data'}", f"OUTPUT={tmp_path / 'out'}"]
-    command = ["make", "-f", "experiment.mk", *places, "SEEDS=0", "ARMS=separate unrolled", *settings]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    printed = done.stdout + done.stderr
-    return printed.count("run training"), printed
+def run(data: Path, stand_in: StandIn | None = None, **arguments: Any) -> StandIn:
+    stand_in = stand_in or StandIn()
+    settings = {"seeds": [0], "arms": ["separate", "unrolled"], **arguments}
+    DownstreamRun(data, data.parent / "out", execute=stand_in, **settings).run()
+    return stand_in
 
 
-def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(tmp_path: Path, data: Path) -> None:
-    arms = "ARMS=separate first_order unrolled"
-    trainings, printed = make(tmp_path, arms)
-    assert trainings == 4
-    assert printed.count("--pause_after @warmup_epochs") == 1
-    for arm in ("first_order", "unrolled"):
-        assert f"--hypergradient {arm} --resume" in printed
-        assert "resume True" in (tmp_path / "out" / "arms" / arm / "seed0" / "log.txt").read_text()
-        assert (tmp_path / "out" / "arms" / arm / "seed0" / "checkpoint.pt").read_text() == "trained\ntrained\n"
-    assert (tmp_path / "out" / "arms" / "separate" / "seed0" / "checkpoint.pt").read_text() == "trained\n"
-    for first in ("warmup", "arms/separate"):
-        assert "resume False" in (tmp_path / "out" / first / "seed0" / "log.txt").read_text()
-    assert printed.count("--calibrates False") == trainings
-    assert make(tmp_path, arms)[0] == 0
+def arm(data: Path, name: str) -> Path:
+    return data.parent / "out" / "arms" / name / "seed0"
 
 
-def test_without_a_warm_up_there_is_none_to_share(tmp_path: Path, data: Path) -> None:
-    trainings, printed = make(tmp_path, "ARGS=--epochs 3 --warmup_epochs 0")
-    assert trainings == 2
-    assert "pause_after" not in printed
+def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = ["separate", "first_order", "unrolled"]
+    done = run(data, arms=arms)
+    assert len(done.trainings) == 4
+    assert sum("--pause_after" in command for command in done.trainings) == 1
+    for name in ("first_order", "unrolled"):
+        (command,) = [command for command in done.trainings if name in command]
+        assert StandIn.value(command, "--resume") == "True"
+        assert (arm(data, name) / "checkpoint.pt").read_text().count("trained") == 2
+    assert (arm(data, "separate") / "checkpoint.pt").read_text().count("trained") == 1
+    assert all(StandIn.value(command, "--calibrates") == "False" for command in done.trainings)
+    assert [command[4] for command in done.commands if command[4] != "training"] == ["checking", "downstream"]
+    assert "the tables" in capsys.readouterr().out
+    assert run(data, arms=arms).trainings == []
 
 
-def test_an_interrupted_training_goes_on(tmp_path: Path, data: Path) -> None:
-    make(tmp_path)
-    arm, compared = (tmp_path / "out" / folder / "seed0" for folder in ("arms/unrolled", "compared"))
-    checkpoint = arm / "checkpoint.pt"
-    assert checkpoint.read_text() == "trained\ntrained\n"  # the warm-up and the rest
+@pytest.mark.parametrize("settings", [["--warmup_epochs", "0"], ["--warmup_epochs=0", "--epochs", "3"]])
+def test_without_a_warm_up_there_is_none_to_share(data: Path, settings: list[str]) -> None:
+    done = run(data, settings=settings)
+    assert len(done.trainings) == 2
+    assert not any("--pause_after" in command for command in done.trainings)
 
-    def interrupt(text: str | None) -> None:
-        for file in (arm / ".trained", compared / ".compared", checkpoint):
+
+def test_an_interrupted_training_goes_on(data: Path) -> None:
+    run(data)
+    folder = arm(data, "unrolled")
+    # Before its first epoch, after some, after the last: the last one has nothing left to train.
+    for text in (None, "trained ", "trained trained "):
+        for file in (folder / ".trained", folder / "checkpoint.pt"):
             file.unlink()
         if text is not None:
-            checkpoint.write_text(text)
-
-    # Before its first epoch, after some, after the last: the last one has nothing left to train.
-    for text in (None, "trained\n"):
-        interrupt(text)
-        assert make(tmp_path)[0] == 1
-        assert checkpoint.read_text() == "trained\ntrained\n"
-        assert "resume True" in (arm / "log.txt").read_text()
-    interrupt("trained\ntrained\n")
-    assert "make: ***" not in make(tmp_path)[1]
-    assert "already" in (arm / "log.txt").read_text()
-    assert "resume True" in (arm / "log-before.txt").read_text()
+            (folder / "checkpoint.pt").write_text(text)
+        assert len(run(data).trainings) == 1
+        assert (folder / "checkpoint.pt").read_text().count("trained") == 2
+        assert (folder / ".trained").is_file()
+    assert "already" in (folder / "log.txt").read_text()
+    assert "resume True" in (folder / "log-before.txt").read_text()
 
 
-def test_what_other_settings_left_is_not_gone_on_from(tmp_path: Path, data: Path) -> None:
-    make(tmp_path)
-    (tmp_path / "out" / "arms" / "separate" / "seed0" / "downstream.pt").touch()
-    assert make(tmp_path, "ARGS=--epochs 7")[0] == 3
-    for arm, trained in (("separate", 1), ("unrolled", 2)):
-        folder = tmp_path / "out" / "arms" / arm / "seed0"
-        assert (folder / "checkpoint.pt").read_text().count("trained") == trained
-        assert not (folder / "downstream.pt").exists()
-
-
-def test_what_is_wrong_is_told_before_training(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHECKED", "1")
-    trainings, printed = make(tmp_path)
-    assert trainings == 0
-    assert "no labels" in printed
-    trainings, printed = make(tmp_path, "ARMS=separate first_ordr")
-    assert trainings == 0
-    assert "ARMS are separate, first_order, finite_difference, unrolled and implicit, not first_ordr" in printed
-
-
-def test_other_settings_or_data_train_anew(tmp_path: Path, data: Path) -> None:
-    make(tmp_path)
-    assert make(tmp_path, "ARGS=--epochs 7")[0] == 3
+def test_results_of_other_settings_or_data_are_not_resumed_from(data: Path) -> None:
+    run(data)
+    (arm(data, "separate") / "downstream.pt").touch()
+    assert len(run(data, settings=["--epochs", "7"]).trainings) == 3
+    assert (arm(data, "separate") / "checkpoint.pt").read_text().count("trained") == 1
+    assert not (arm(data, "separate") / "downstream.pt").exists()
     (data / "datalist.json").write_text('{"training_lq": [{"image": "another.png"}]}')
-    assert make(tmp_path, "ARGS=--epochs 7")[0] == 3
+    assert len(run(data, settings=["--epochs", "7"]).trainings) == 3
 
 
-def test_a_training_that_leaves_no_network_is_told(tmp_path: Path, data: Path) -> None:
-    for arm in ("separate", "unrolled"):
-        assert f"{arm}/seed9: the training left no model.pt" in make(tmp_path, "SEEDS=9", f"ARMS={arm}")[1]
+def test_a_failing_check_is_told_before_any_training(data: Path) -> None:
+    stand_in = StandIn(check=1)
+    with pytest.raises(InputError, match="no labels"):
+        run(data, stand_in)
+    assert stand_in.trainings == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"arms": ["first_ordr"]}, "The arms are separate, .* not first_ordr"),
+        ({"arms": []}, "one arm"),
+        ({"seeds": []}, "one seed"),
+        ({"jobs": 0}, "--jobs"),
+    ],
+)
+def test_wrong_arguments_are_refused(data: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(data, **arguments)
+
+
+def test_missing_data_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'no ".*datalist.json"'):
+        DownstreamRun(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_a_training_that_leaves_no_network_is_told(data: Path) -> None:
+    with pytest.raises(InputError, match=r"the training left no model\.pt"):
+        run(data, StandIn(leaves_network=False), arms=["separate"])
+
+
+def test_settings_reach_every_command(data: Path) -> None:
+    settings = ["--train#trainer#max_grad_norm", "$None"]
+    done = run(data, settings=settings, compare_settings=["--downstream_steps", "3"], overlay="configs/dynunet.yaml")
+    assert all(StandIn.value(command, settings[0]) == "$None" for command in done.commands)
+    assert all("dynunet" in StandIn.value(command, "--config_file") for command in done.commands)
+    compared = [command for command in done.commands if "--downstream_steps" in command]
+    assert compared == [command for command in done.commands if command[4] != "training"]
+
+
+def test_a_command_has_one_thread_and_its_output_in_a_file(tmp_path: Path) -> None:
+    program = "import os; print(os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd())); raise SystemExit(3)"
+    assert run_logged([sys.executable, "-c", program], tmp_path / "log.txt") == 3
+    assert (tmp_path / "log.txt").read_text().split() == ["1", "bundle"]
