@@ -25,9 +25,14 @@ class StandIn:
     def __call__(self, command: list[str], log: Path) -> int:
         self.commands.append(command)
         run_id = command[4]
-        if run_id != "training":
-            log.write_text("no labels" if run_id == "checking" and self.check else "the tables")
-            return self.check if run_id == "checking" else 0
+        if run_id == "checking":
+            log.write_text("no labels" if self.check else "all is well")
+            return self.check
+        if run_id == "downstream":
+            report = Path(self.value(command, "--output_dir"), "downstream", "downstream.md")
+            report.parent.mkdir(exist_ok=True)
+            report.write_text("the tables")
+            return 0
         folder = Path(self.value(command, "--model_dir"))
         log.write_text(f"resume {self.value(command, '--resume')}")
         checkpoint = folder / "checkpoint.pt"

@@ -106,7 +106,8 @@ class DownstreamRun:
         log = self.output / "log.txt"
         if self.execute(self._compare("downstream"), log):
             raise InputError(f'The tables could not be made, see "{log}":\n{_end_of(log)}')
-        print(log.read_text(encoding="utf-8", errors="replace").rstrip(), flush=True)
+        report = self.output / "downstream" / "downstream.md"
+        print(report.read_text(encoding="utf-8") if report.is_file() else f"See {log}", flush=True)
 
     def trainings(self) -> list[Training]:
         """Return all trainings; one that others go on from comes before them."""
