@@ -17,11 +17,11 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-Tensor, Widths = torch.Tensor, tuple[int, ...]
+Widths = tuple[int, ...]
 
 
 def activate(x: Tensor) -> Tensor:
