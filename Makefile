@@ -116,7 +116,7 @@ override CONTROLLED := $(abspath $(CONTROLLED))
 experiment-controlled: $(CONTROLLED)/data/datalist.json ## The same on your own clean labelled images: IMAGES=dir LABELS=dir
 	$(EXPERIMENT) --arms "$(ARMS)" --data $(CONTROLLED)/data --output $(CONTROLLED) --compare_settings="$$COMPARE_ARGS"
 
-# What it was made of: it is made anew where that has changed.
+# The sources of the data, which are made anew when they have changed.
 $(CONTROLLED)/source.txt: always
 	@mkdir -p $(@D)
 	@echo '$(abspath $(IMAGES)) $(abspath $(LABELS)) $(DEGRADATION)' > $@.now

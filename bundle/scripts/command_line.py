@@ -203,7 +203,7 @@ def tracked_parameters(settings: Mapping[str, Any], *components: str) -> dict[st
 
 
 def arguments_of(identifier: str) -> dict[str, Any]:
-    """Return the arguments of a component of the configuration, and the defaults of those that it does not give.
+    """Return the arguments of a component of the configuration, and the defaults of all others.
 
     Args:
         identifier: path of the component, with ``_target_`` and without positional arguments.

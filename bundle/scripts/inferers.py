@@ -231,7 +231,7 @@ class ConsistentInferer(Inferer):
             chunks = [network.encode_image(chunk.to(device)) for chunk in parts.split(self.batch_size)]
             code = torch.cat(chunks).mean(dim=0, keepdim=True)
 
-        # What lies beyond the edge of a window is more like what lies before it than like the convolutions' zeros.
+        # Beyond the edge of a window the image goes on; the convolutions' zeros would be a dark frame.
         margin = 4 * network.stride if tiled else 0
 
         def enhance(batch: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,7 @@ Entries = Sequence[Mapping[str, Any]]
 
 
 class Task(ABC):
-    """What the downstream network S learns, and how it is judged.
+    """Task of the downstream network S: its labels, loss, inferer and scores.
 
     Args:
         num_classes: length of S's output channels K, the background of a segmentation included.

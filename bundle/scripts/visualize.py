@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What all pictures have in common: which plane of an image they show, how large, and how they are laid out."""
+"""Parts of all pictures: the plane of an image that they show, its size, and the layout."""
 
 from __future__ import annotations
 

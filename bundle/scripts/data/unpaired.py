@@ -140,7 +140,7 @@ class UnpairedDataset(Dataset[Item]):
         shuffled = self._random(_HALVES, 0).permutation(patients)
         first = set(shuffled[: (len(patients) + 1) // 2])
         in_first = np.array([_patient(self._data[entry]) in first for entry in labelled])
-        # What is learnt with the first half must not be known from the second, not even from other images.
+        # The first half must not know the patients of the second, not even from their clean images.
         return (
             self._labelled_stream(labelled[in_first], length, 1, guides_of=first),
             self._labelled_stream(labelled[~in_first], second_length, 2, guides_of=set(patients)),

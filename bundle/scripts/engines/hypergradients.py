@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 HYPERGRADIENTS = ("none", "first_order", "finite_difference", "unrolled", "implicit")
-"""What the upper gradient may take into account; ``"none"``: the upper problem never sees the lower one."""
+"""Ways to compute the upper gradient; ``"none"``: the upper problem never sees the lower one."""
 
 Tensors = Sequence[torch.Tensor]
 Loss = Callable[[Tensors, Tensors], torch.Tensor]

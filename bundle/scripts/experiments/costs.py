@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What each hypergradient costs per step, relative to enhancement alone: a table of what was measured.
+"""A table of the cost of each hypergradient per step, relative to enhancement alone.
 
 The files come from ``configs/costs.yaml``, one run per mode. From inside the bundle's folder:
 

@@ -144,7 +144,7 @@ def _degrade(path: Path, output: Path, random_state: np.random.RandomState, rang
 
 
 def _span(array: np.ndarray) -> tuple[float, float]:
-    """What becomes 0 and 1: the few brightest voxels (vessels, artefacts) do not decide; a sparse image's peak does."""
+    """Values that become 0 and 1. The few brightest voxels (vessels) do not decide, but a sparse image's peak does."""
     low, high = float(array.min()), float(np.percentile(array, 99.9))
     return low, high if high > low else float(array.max())
 

@@ -31,7 +31,7 @@ MIN_PATIENTS = 9
 LABELS = {0: "background", 1: "cerebrospinal fluid and other brain", 2: "grey matter", 3: "white matter"}
 LESION_LABELS = {0: "no lesion", 1: "lesions in the white matter"}
 TASKS = {"segmentation": LABELS, "classification": LESION_LABELS}
-"""What a downstream network learns, and the classes that it tells apart."""
+"""Classes that a downstream network tells apart, by task."""
 
 CONTRAST_STYLES = {"standard": 1.0, "flat": 0.75, "steep": 1.35}
 """Exponent that each contrast style applies to intensities in [0, 1]."""

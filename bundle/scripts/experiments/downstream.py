@@ -360,7 +360,7 @@ class DownstreamExperiment:
             return rows if result["fingerprint"] == fingerprint else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f'"{path}" is no result of this experiment that could be gone on from: remove it.'
+                f'"{path}" is no result of this experiment to resume from: remove it.'
             ) from error
 
     def _write(self, current: Mapping[int, str], data: Data) -> list[Row]:

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a step of training costs, in time and in memory."""
+"""Time and memory of a step of training."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What is made anew now and then during training."""
+"""Parts of a network that are renewed every few epochs of training."""
 
 from __future__ import annotations
 

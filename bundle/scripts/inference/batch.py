@@ -41,8 +41,8 @@ DEVIATION_SUFFIX = "_deviation"
 class BatchEnhancement:
     """Enhance every case, write the results, and report on each.
 
-    A case that cannot be read, enhanced or written is reported, and the others go on. What may be replaced says
-    :class:`ResultFolder`.
+    A case that cannot be read, enhanced or written is reported, and the others go on. See :class:`ResultFolder` for
+    what may be replaced.
 
     Args:
         cases: what to enhance.
@@ -240,7 +240,7 @@ class BatchEnhancement:
         return record
 
     def _fingerprint(self, case: Case) -> dict[str, Any]:
-        """What a result depends on: files, weights, settings."""
+        """Return everything that a result depends on: files, weights, settings."""
         digest = hashlib.sha256()
         for file in sorted(case.files):
             state = file.stat()
@@ -267,7 +267,7 @@ def _check_nifti(image: CaseImage) -> None:
 
 @dataclass
 class _Tally:
-    """What a run has done so far, and where its time went."""
+    """Progress of a run: finished cases, and time by kind of work."""
 
     done: int = 0
     failed: int = 0

@@ -43,7 +43,7 @@ class Cue(NamedTuple):
 
 
 class EnhancedCase(NamedTuple):
-    """What came of a case.
+    """A case after enhancement.
 
     Attributes:
         result: (C, *spatial), on the grid and in the units of the image that was read.
@@ -61,8 +61,8 @@ class CaseEnhancer:
     r"""Enhance an image that was read from a case.
 
     The image is turned to RAS axes and scaled to [0, 1] as in training, enhanced as a whole
-    (:class:`scripts.inferers.ConsistentInferer`), and all of that is undone. What the scaling had cut off at its ends
-    is put back, :math:`\hat x = s^{-1}(E(s(y))) + (y - s^{-1}(s(y)))`, so that the brightest voxels are not levelled,
+    (:class:`scripts.inferers.ConsistentInferer`), and all of that is undone. Intensities that the scaling had cut off
+    are put back, :math:`\hat x = s^{-1}(E(s(y))) + (y - s^{-1}(s(y)))`, so that the brightest voxels are not levelled,
     and so are pixels that the scanner marked as padding.
 
     Volumes go through a 2-D network along the axis of acquisition where the file says which that is, else along the

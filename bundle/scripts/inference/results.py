@@ -22,7 +22,7 @@ class ResultFolder:
     """Where results go.
 
     Results are made in a hidden folder beside their places, on the same file system, and moved there when they are
-    whole. What is in the way of a result is replaced only if an earlier run made it for the same case; anything else is
+    whole. A file in the way of a result is replaced only if an earlier run made it for the same case. Any other file is
     the user's, and stays. One run at a time writes into the folder.
 
     Args:

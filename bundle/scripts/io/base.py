@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every image format has in common: a case to enhance, and the image that was read from it."""
+"""Common parts of all image formats: a case to enhance, and the image that was read from it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 
 class Provenance(NamedTuple):
-    """What a derived image says of the way it was made.
+    """Origin of a derived image, as its file tells it.
 
     Attributes:
         software: name of the software.
@@ -59,7 +59,7 @@ class Provenance(NamedTuple):
     reproducible: bool = False
 
     def sentence(self, kind: str = "derived") -> str:
-        """What a file with room for one line says of itself; ``kind`` is what sort of image it is."""
+        """Return the origin in one line; ``kind`` is the sort of image."""
         return f"{self.software} {self.version} {kind}, model {self.model}"
 
 

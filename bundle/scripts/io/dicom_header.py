@@ -113,7 +113,7 @@ def read_dataset(file: Path, tags: Sequence[str] = ()) -> FileDataset:
 def _starts_without_preamble(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(4)
-    # The first element of the file's meta information, or one of those that a dataset begins with.
+    # The first element of the file's meta information, or an element that a dataset begins with.
     return start[:4] in (
         b"\x02\x00\x00\x00",
         b"\x08\x00\x00\x00",
@@ -135,7 +135,7 @@ def transfer_syntax(dataset: FileDataset) -> UID:
 
 
 def sop_class(header: FileDataset) -> UID | None:
-    """What kind of object a file says that it holds."""
+    """Return the kind of object that a file says it holds."""
     found = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     return UID(found) if found else None
 

@@ -145,7 +145,7 @@ def _search(root: Path, location: Path, excluded: Path | None, found: list[_Foun
         return
     for folder, files in _walk(root, excluded, problems):
         below = location / folder.relative_to(root)
-        # What a folder above the input is called tells nothing, unless there is nothing else to name a series by.
+        # Names of folders above the input tell nothing, unless there is nothing else to name a series by.
         named_by = below if below.parts else Path(root.name or "series")
         _sort_files(files, below, named_by, found, problems)
 
@@ -254,7 +254,7 @@ def _is_unsafe(letter: str) -> bool:
 
 
 def _folded(name: str) -> str:
-    """What file systems that know neither case nor kinds of accents make of a name."""
+    """Return a name as file systems see it that know neither case nor kinds of accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -44,7 +44,7 @@ CHUNK = 2**24
 
 
 class _Content(NamedTuple):
-    """What a NIfTI file stores.
+    """Content of a NIfTI file.
 
     Attributes:
         header: as it stands in the file.

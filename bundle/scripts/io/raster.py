@@ -54,7 +54,7 @@ LARGEST_COMPRESSION = 10_000
 
 
 class _Content(NamedTuple):
-    """What a file stores, and how.
+    """Content of a file.
 
     Attributes:
         format: Pillow's name of it.

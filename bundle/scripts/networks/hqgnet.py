@@ -18,7 +18,7 @@ from .variational_norm import AdaLIN
 
 
 class GuidedEnhancement(NamedTuple):
-    """What one guided forward pass leaves for the losses.
+    """One guided forward pass, with everything that the losses need of it.
 
     Attributes:
         pred: enhanced image, (B, C, *spatial) in [0, 1].

@@ -37,7 +37,7 @@ class LayerFeatures(nn.Module):
             if name not in known or not name:
                 near = ", ".join(sorted((other for other in known if other), key=len)[:5])
                 raise InputError(
-                    f'{type(network).__name__} has no layer "{name}": downstream_judge_layers are names of '
+                    f'{type(network).__name__} has no layer "{name}": bilevel#feature_layers are names of '
                     f"named_modules() such as {near}."
                 )
         self.network = network
@@ -69,6 +69,6 @@ class LayerFeatures(nn.Module):
         if unused:
             raise InputError(
                 f'{type(self.network).__name__} makes no use of its layer "{unused[0]}": leave it out of '
-                "downstream_judge_layers."
+                "bilevel#feature_layers."
             )
         return [features[name] for name in self.layers]

@@ -36,7 +36,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 class CasePictures(NamedTuple):
-    """What the report shows of one case.
+    """Pictures of one case in the report.
 
     Attributes:
         pictures: colours, (rows, columns, 3), by name of :data:`PICTURES`.

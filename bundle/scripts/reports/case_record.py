@@ -19,7 +19,7 @@ PLACES = ("new_structure", "lost_structure")
 
 @dataclass
 class CaseRecord:
-    """What became of one case.
+    """Outcome of one case.
 
     Attributes:
         name: unique within the batch.

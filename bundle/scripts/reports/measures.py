@@ -11,7 +11,7 @@ __all__ = ["MEASURES", "Measure"]
 
 @dataclass(frozen=True)
 class Measure:
-    """What a measure is called, and which way is bad.
+    """Names of a measure, and the direction that is bad.
 
     Attributes:
         name: key of the measure and column of ``report.csv``.

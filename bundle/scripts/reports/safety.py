@@ -56,7 +56,7 @@ _SMALLEST_SIDE = 16
 
 
 class SafetyMeasures(NamedTuple):
-    """What was measured in one case.
+    """Measures of one case.
 
     Attributes:
         values: by name of :data:`MEASURES`; NaN where the image did not allow it.

@@ -130,7 +130,7 @@ def _moments(x: torch.Tensor, y: torch.Tensor, noise: tuple[float, float]) -> _M
     return _Moments(
         (windows(x * x) - noise[0] ** 2).clamp_(min=0),
         (windows(y * y) - noise[1] ** 2).clamp_(min=0),
-        # What is left of the noise is the same noise in both.
+        # The noise that is left is the same in both.
         (windows(x * y) - min(noise) ** 2).clamp_(min=0),
         *noise,
     )

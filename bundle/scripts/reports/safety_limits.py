@@ -20,7 +20,7 @@ _SCALE_OF_MAD = 1.4826
 
 
 class Verdict(NamedTuple):
-    """What a reader should do.
+    """Advice to the reader of a case.
 
     Attributes:
         label: ``"ok"``: no measure is beyond what validation cases showed; ``"check"``: compare with the original

@@ -25,8 +25,8 @@ class RescaleIntensityd(MapTransform, InvertibleTransform):
 
     .. math:: y = \frac{x - low}{high - low}
 
-    with ``low`` and ``high`` either two percentiles of the image itself, or a fixed window. What was used is recorded
-    with the array (``applied_operations``), one value per channel, so that :meth:`inverse`, and
+    with ``low`` and ``high`` either two percentiles of the image itself, or a fixed window. Both are recorded
+    with the array (``applied_operations``), one value per channel. So :meth:`inverse`, and
     :class:`monai.transforms.Invertd` for a prediction, give back :math:`x = y\,(high - low) + low`: exactly, up to
     the rounding of float32, save for values which clipping had cut to ``low`` or ``high``.
 

@@ -207,7 +207,7 @@ def image_name(image: Any) -> str:
 
 
 def _no_label_image(label: Any, key: Hashable, image: Any) -> str:
-    """What is wrong with the class of a whole image where an image of classes is due."""
+    """Say that a label is the class of a whole image where an image of classes is due."""
     kind = "number" if isinstance(label, (int, float)) else "list" if isinstance(label, (list, tuple)) else "value"
     return (
         f"the {key} of {image_name(image)} is the {kind} {label}: "
