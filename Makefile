@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled benchmark costs test test-slow test-all lint format types clean clean-demo always
+.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled benchmark costs test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ test-slow: $(VENV)/.installed-test ## Run the tests that take minutes or run oth
 
 test-all: $(VENV)/.installed-test ## Run every test
 	$(RUN) -m pytest -m ""
+
+mutations: $(VENV)/.installed-test ## Change the code in forty places, one at a time, and see whether a fast test fails (ten minutes)
+	$(RUN) tests/mutations.py
 
 lint: $(VENV)/.installed-dev ## Check style and format
 	$(RUN) -m ruff check

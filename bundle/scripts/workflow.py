@@ -240,7 +240,7 @@ def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | t
     """
     if network.guided:
         dims = network.enhancer.spatial_dims
-        network.guidance.standardize_(collect_cues(network, guides, device, spatial_dims=dims, slice_axis=slice_axis))
+        network.standardize_guidance_(collect_cues(network, guides, device, spatial_dims=dims, slice_axis=slice_axis))
 
 
 def train(

@@ -185,6 +185,16 @@ def test_the_halves_share_no_patient_and_together_hold_every_labelled_one() -> N
     assert not {image // 2 for image in first} & {image // 2 for image in second}
 
 
+def test_the_seed_decides_the_halves() -> None:
+    def first_half(seed: int) -> set[int]:
+        data = UnpairedDataset(entries(0, 10, **LABELLED), entries(100, 2), IDENTITY, progress=False, seed=seed)
+        half, _ = data.labelled_halves(1, 1)
+        return {number(half[i]["image"]) for i in range(20)}
+
+    assert first_half(0) == first_half(0)
+    assert first_half(0) != first_half(1)
+
+
 def test_the_halves_have_lengths_and_draws_of_their_own() -> None:
     data = UnpairedDataset(entries(0, 8, **LABELLED), entries(100, 9), IDENTITY, progress=False)
     halves = data.labelled_halves(3, 5)

@@ -152,6 +152,13 @@ def test_r1_is_half_the_squared_gradient_of_the_logit() -> None:
     assert float(r1_penalty(Linear(), torch.rand(2, 1, 4, 4))) == pytest.approx(0.5 * 9 * 16)
 
 
+def test_r1_is_that_of_the_real_images() -> None:
+    engine = trainer(r1_weight=0.1)
+    real, fake = torch.rand(2, 2, 1, 32, 32)
+    penalty = engine.discriminator_terms(real, fake)["r1"].item()
+    assert penalty == pytest.approx(0.1 * r1_penalty(engine.discriminator, real).item())
+
+
 class Training:
     """A trainer with what a checkpoint holds."""
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
@@ -36,3 +38,9 @@ def test_a_constant_group_keeps_its_rate() -> None:
     both = optimizer(0.3, 0.02)
     rates(cosine_decay(both, 5, constant_groups=[1]), 5)
     assert [group["lr"] for group in both.param_groups] == pytest.approx([0.03, 0.02])
+
+
+def test_an_optimiser_that_joins_later_is_no_reason_to_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cosine_decay(optimizer(0.3), epochs=4, constant_epochs=2).step()

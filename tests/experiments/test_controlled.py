@@ -133,12 +133,13 @@ def test_the_command_passes_its_ranges_on(clean: Path, tmp_path: Path) -> None:
         )
 
 
-def test_the_command_has_the_ranges_and_defaults_of_degrade() -> None:
-    here, there = (
-        {n: p.default for n, p in inspect.signature(function).parameters.items() if n.endswith("_range")}
-        for function in (command.controlled, degrade)
-    )
-    assert here == there
+def test_an_unknown_range_is_refused_with_the_known_ones(clean: Path, tmp_path: Path) -> None:
+    arguments = [f"--image_dir={clean / 'images'}", f"--label_dir={clean / 'labels'}", f"--output_dir={tmp_path}"]
+    with pytest.raises(SystemExit, match="no option --noise_range") as refusal:
+        command.main([*arguments, "--noise_range=0,0"])
+    known = [name for name in inspect.signature(degrade).parameters if name.endswith("_range")]
+    assert len(known) == 5
+    assert all(name in str(refusal.value) for name in known)
 
 
 @pytest.mark.parametrize("name", ["images", "labels"])

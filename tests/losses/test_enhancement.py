@@ -108,6 +108,22 @@ def test_identity_comes_every_nth_step_with_n_times_the_weight(setting: Setting)
     )
 
 
+def test_identity_brings_the_guide_back_from_another_tone(setting: Setting) -> None:
+    setting.network.eval()
+    term = setting.terms(weights=only("identity"))["identity"]
+    torch.manual_seed(1)
+    toned = EnhancementLoss(2).change_tone(setting.guide)
+    restored = setting.network(toned, setting.guide)
+    assert float(term.detach()) == pytest.approx(float((restored - setting.guide).abs().mean().detach()))
+
+
+def test_the_adversarial_term_wants_the_discriminator_to_say_real(setting: Setting) -> None:
+    setting.network.eval()
+    term = setting.terms(weights=only("adversarial"))["adversarial"]
+    logits = setting.discriminator(setting.network(setting.image, setting.guide))[-1]
+    assert float(term.detach()) == pytest.approx(float((logits - 1).square().mean().detach()))
+
+
 def test_tone_changes_within_the_range_and_one_means_none() -> None:
     image = torch.rand(64, 1, 4, 4)
     changed = EnhancementLoss(2, identity_gamma=(0.5, 2.0)).change_tone(image)

@@ -200,6 +200,14 @@ def test_a_given_cue_is_that_of_a_guide() -> None:
     assert torch.equal(network.enhance_with_cue(image, cue, network.encode_image(image)), network(image, guide))
 
 
+def test_the_code_modulates_the_result() -> None:
+    network, image = small(), torch.rand(1, 1, 16, 16)
+    cue, code = network.prototype_mean[None], network.encode_image(image)
+    assert not torch.allclose(
+        network.enhance_with_cue(image, cue, code + 1), network.enhance_with_cue(image, cue, code)
+    )
+
+
 @pytest.mark.parametrize("judge", ["judge_guidance", "judge_content"])
 def test_a_judge_gives_gradients_to_the_image_alone(judge: str) -> None:
     network = small()

@@ -215,11 +215,14 @@ class EnhancementTrainer(Trainer):
         return torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs)
 
     def enhance(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Move a labelled batch to the device, in place; return its images, enhanced under their guides, as float32."""
+        """Move a labelled batch to the device, in place; return its images, enhanced under their guides.
+
+        The task reads them in at least float32, mixed precision or not.
+        """
         batch.update(self.to_device(batch))
         with self.autocast():
             enhanced: GuidedEnhancement = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
-        return enhanced.pred.float()
+        return enhanced.pred.to(torch.promote_types(enhanced.pred.dtype, torch.float32))
 
     def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the discriminator's loss and its R1 penalty; nothing where the adversarial loss has no weight."""

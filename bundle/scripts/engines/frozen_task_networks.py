@@ -123,7 +123,8 @@ class FrozenTaskNetworks(nn.Module):
             labels: what the loss function takes beside the logits.
         """
         with torch.autocast(images.device.type, enabled=False):
-            losses = [self.loss_function(network(images.float()), labels) for network in self.networks]
+            images = images.to(torch.promote_types(images.dtype, torch.float32))
+            losses = [self.loss_function(network(images), labels) for network in self.networks]
         return torch.stack(losses).mean()
 
     def _freeze(self) -> None:

@@ -5,12 +5,25 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 __all__ = ["cosine_decay"]
+
+
+class _Schedule(LambdaLR):
+    """A schedule that begins before its optimiser: S and the discriminator join after the warm-up.
+
+    PyTorch warns that the first rate is skipped. Here the first rates are all the same.
+    """
+
+    def step(self, epoch: int | None = None) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            super().step(epoch)
 
 
 def cosine_decay(
@@ -43,7 +56,7 @@ def cosine_decay(
         return 1.0
 
     groups = range(len(optimizer.param_groups))
-    schedule = LambdaLR(optimizer, [constant if group in constant_groups else falling for group in groups])
+    schedule = _Schedule(optimizer, [constant if group in constant_groups else falling for group in groups])
     # In the state it tells that the epochs are counted from the start of training, see TrainingCheckpoint.
     schedule.constant_epochs = constant_epochs  # type: ignore[attr-defined]
     return schedule
