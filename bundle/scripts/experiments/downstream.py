@@ -359,9 +359,7 @@ class DownstreamExperiment:
             rows: list[Row] = result["rows"]
             return rows if result["fingerprint"] == fingerprint else None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f'"{path}" is no result of this experiment to resume from: remove it.'
-            ) from error
+            raise InputError(f'"{path}" is no result of this experiment to resume from: remove it.') from error
 
     def _write(self, current: Mapping[int, str], data: Data) -> list[Row]:
         """Write the tables with the seeds of this run that are finished; return their rows."""
