@@ -256,6 +256,7 @@ def multi_encoder_loss(judged: list[list[Tensor]], targets: list[list[Tensor]]) 
     return torch.stack(distances).mean()
 
 
+# Those of train.yaml, which computes identity in every second step only, with twice the weight.
 WEIGHTS = {"adversarial": 1.0, "consistency": 0.5, "wavelet": 1.5, "multi_encoder": 1.0, "identity": 2.0, "kl": 0.1}
 
 
