@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from monai.transforms import LoadImage, Orientation
 from PIL import Image
@@ -93,6 +94,19 @@ def test_a_dicom_series_becomes_a_nifti_file_with_its_geometry(tmp_path: Path) -
     degraded = Orientation("RAS", labels=None)(LoadImage(ensure_channel_first=True)(written[0]))
     np.testing.assert_allclose(degraded.affine, affine, atol=1e-4)
     assert nib.load(written[0]).get_data_dtype() == np.int16
+
+
+def test_pixel_padding_takes_no_part(tmp_path: Path) -> None:
+    write_dicom_series(tmp_path / "in" / "a", 100 + volume(12, 14, 5).astype(np.int16), np.eye(4), "P", "test")
+    for file in (tmp_path / "in" / "a").iterdir():
+        dataset = pydicom.dcmread(file)
+        stored = dataset.pixel_array.copy()
+        stored[:2] = 0
+        dataset.add_new("PixelPaddingValue", "US", 0)
+        dataset.PixelData = stored.tobytes()
+        dataset.save_as(file)
+    (file,), _ = degrade_images(tmp_path / "in", tmp_path / "out", noise_std_range=(0, 0))
+    assert nib.load(file).get_fdata().min() >= 200
 
 
 def test_thick_slices_are_not_blurred_into_one_another(tmp_path: Path) -> None:

@@ -146,6 +146,13 @@ def test_pixel_padding_takes_no_part_in_the_scaling(tmp_path: Path) -> None:
     assert (float(image.min()), float(image.max())) == (-76, 84)
 
 
+def test_an_image_of_padding_alone_is_refused_by_name(tmp_path: Path) -> None:
+    ct = {"SOPClassUID": pydicom.uid.CTImageStorage, "Modality": "CT", "PixelPaddingValue": 5}
+    write_dicom(tmp_path / "a.dcm", np.full((4, 5), 5), **ct)
+    with pytest.raises(InputError, match=r"a\.dcm.*all of it is pixel padding"):
+        read(tmp_path / "a.dcm")
+
+
 def test_training_sees_the_image_of_inference(series: SeriesWriter) -> None:
     path = series(EVEN, PixelPaddingValue=7, RescaleSlope=0.5, RescaleIntercept=-3)
     assert torch.equal(read(path).as_tensor(), open_image(path).without_padding().as_tensor())

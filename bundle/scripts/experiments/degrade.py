@@ -117,7 +117,7 @@ def _output_name(image: Path, source: Path) -> Path:
 def _degrade(path: Path, output: Path, random_state: np.random.RandomState, ranges: dict[str, Sequence[float]]) -> Path:
     """Degrade and write one image; return the file."""
     case = open_image(path)
-    array = case.image.as_tensor().numpy()
+    array = case.without_padding().as_tensor().numpy()
     if not np.isfinite(array).all():
         raise InputError(f'"{path}" holds values that are not finite (NaN or infinity): repair it or leave it out')
     low, high = case.full_scale or _span(array)

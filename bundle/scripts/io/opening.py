@@ -45,6 +45,13 @@ def open_image(path: str | os.PathLike[str], is_label: bool = False) -> CaseImag
     path = Path(path).expanduser()
     if not path.exists():
         raise InputError(f'cannot read "{path}": there is no such file or folder')
+    case = _open(path, is_label)
+    if case.padding is not None and case.padding.all():
+        raise InputError(f'cannot read "{path}": all of it is pixel padding')
+    return case
+
+
+def _open(path: Path, is_label: bool) -> CaseImage:
     if path.is_dir():
         return DICOMCase.read(_series_in(path))
     kind = image_format(path)
