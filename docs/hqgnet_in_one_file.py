@@ -153,6 +153,8 @@ class Enhanced(NamedTuple):
 class HQGNet(nn.Module):
     """Enhancer and guidance encoder. A prototype of the HQ set replaces the guide after training."""
 
+    prototype: Tensor
+
     def __init__(
         self, in_channels: int, channels: Widths, guidance: Widths, cue: int, code: int, head: str = "residual"
     ) -> None:
@@ -213,7 +215,7 @@ def wavelet_pyramid(x: Tensor, low: list[float], levels: int) -> tuple[list[Tens
     """
     high = [(-1) ** (k + 1) * tap for k, tap in enumerate(reversed(low))]
     filters = torch.tensor([low[::-1], high[::-1]]).to(x)  # reversed: torch's convolution is a correlation
-    a, approximations, details = x.flatten(0, 1)[:, None], [], []
+    a, approximations, details = x.flatten(0, 1)[:, None], list[Tensor](), list[Tensor]()
     for level in range(levels):
         step, bands = 2**level, a
         for axis, kernel, dilation in ((3, (1, -1), (1, step)), (2, (-1, 1), (step, 1))):
@@ -300,7 +302,7 @@ class Training(NamedTuple):
     d: Discriminator
     d_optimizer: torch.optim.Optimizer
     s: nn.Module = nn.Identity()
-    s_optimizer: torch.optim.Optimizer | None = None
+    s_optimizer: Any = None
     frozen_networks: tuple[nn.Module, ...] = ()
     task_loss: Any = lambda logits, labels: F.cross_entropy(logits, labels.squeeze(1).long())
 
@@ -330,8 +332,8 @@ def step(t: Training, y: Tensor, z: Tensor, halves: tuple[tuple[Tensor, ...], ..
         terms["task"] = 10.0 * t.task_loss(frozen(t.s, x_b), t_b)  # first order: S's own answer to x is left out
         terms["frozen_task"] = 10.0 * torch.stack([t.task_loss(n(x_b), t_b) for n in t.frozen_networks]).mean()
     descend(torch.stack(list(terms.values())).sum(), t.optimizer, t.network)
-    for block in t.network.enhancer.modulation:
-        block.norm.rho.data.clamp_(0, 1)
+    for norm in (module for module in t.network.modules() if isinstance(module, AdaLIN)):
+        norm.rho.data.clamp_(0, 1)
     return {name: float(value.detach()) for name, value in {**losses, **terms}.items()}
 
 

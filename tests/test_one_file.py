@@ -62,7 +62,11 @@ def networks(head: str = "residual") -> tuple[HQGNet, DetailDiscriminator, Any, 
     network = HQGNet(2, 1, (4, 6, 8), (4, 6), cue_channels=5, code_channels=3, head=head)
     for modulation in network.enhancer.modulation:
         nn.init.normal_(modulation.norm.scale_and_shift.weight, std=0.3)
+        modulation.norm.rho.data = torch.linspace(0, 1, len(modulation.norm.rho))  # some leave [0, 1] and are clamped
     nn.init.normal_(network.enhancer.final.weight, std=0.3)
+    # Some components of the cue exceed their free nat, some do not, and one log-variance is clamped.
+    nn.init.normal_(network.guidance.mean.weight, std=3.0)
+    network.guidance.log_variance.bias.data[0] = -11.0
     discriminator = DetailDiscriminator(2, 1, channels=4, num_layers_d=2)
     one, other = method.HQGNet(1, (4, 6, 8), (4, 6), 5, 3, head), method.Discriminator(1, 4, 2)
     return network, discriminator, copied(network, one), copied(discriminator, other)
