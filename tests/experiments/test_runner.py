@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.errors import InputError
+from scripts.experiments import runner
 from scripts.experiments.runner import DownstreamRun, run_logged
 
 
@@ -86,7 +91,11 @@ def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(
         assert (arm(data, name) / "checkpoint.pt").read_text().count("trained") == 2
     assert (arm(data, "separate") / "checkpoint.pt").read_text().count("trained") == 1
     assert all(StandIn.value(command, "--calibrates") == "False" for command in done.trainings)
-    assert [command[4] for command in done.commands if command[4] != "training"] == ["checking", "downstream"]
+    assert [command[4] for command in done.commands if command[4] != "training"] == [
+        "checking",
+        "downstream",  # of the seed
+        "downstream",  # the tables
+    ]
     assert "the tables" in capsys.readouterr().out
     assert run(data, arms=arms).trainings == []
 
@@ -122,6 +131,68 @@ def test_results_of_other_settings_or_data_are_not_resumed_from(data: Path) -> N
     assert not (arm(data, "separate") / "downstream.pt").exists()
     (data / "datalist.json").write_text('{"training_lq": [{"image": "another.png"}]}')
     assert len(run(data, settings=["--epochs", "7"]).trainings) == 3
+
+
+def test_a_seed_is_compared_once_its_arms_are_trained_and_again_where_that_has_changed(data: Path) -> None:
+    def seeds(done: StandIn) -> list[str]:
+        return [StandIn.value(command, "--seeds") for command in done.commands if command[4] == "downstream"]
+
+    done = run(data, seeds=[0, 1], arms=["separate"], jobs=1)
+    assert [StandIn.value(command, "--seed") for command in done.trainings] == ["0", "1"]
+    assert sorted(seeds(done)) == ["[0, 1]", "[0]", "[1]"]
+    assert seeds(done)[-1] == "[0, 1]"
+    assert seeds(run(data, seeds=[0, 1], arms=["separate"])) == ["[0, 1]"]
+    # Another arm, other settings of the comparison, and a training that was done anew.
+    assert sorted(seeds(run(data, seeds=[0, 1], arms=["separate", "unrolled"]))) == ["[0, 1]", "[0]", "[1]"]
+    compared = {"seeds": [0, 1], "arms": ["separate"], "compare_settings": ["--downstream_steps", "3"]}
+    assert sorted(seeds(run(data, **compared))) == ["[0, 1]", "[0]", "[1]"]
+    (arm(data, "separate") / ".trained").unlink()
+    assert sorted(seeds(run(data, **compared))) == ["[0, 1]", "[0]"]
+
+
+def test_settings_that_are_refused_cost_no_results(data: Path) -> None:
+    run(data)
+    with pytest.raises(InputError, match="no labels"):
+        run(data, StandIn(check=1), settings=["--epcohs", "7"])
+    assert (arm(data, "separate") / "model.pt").is_file()
+    assert run(data).trainings == []
+
+
+def test_no_files_but_those_of_the_trainings_are_removed(data: Path) -> None:
+    run(data)
+    other = data.parent / "out" / "models" / "model.pt"
+    other.parent.mkdir()
+    other.touch()
+    assert len(run(data, settings=["--epochs", "7"]).trainings) == 3
+    assert other.is_file()
+
+
+def test_arms_and_seeds_named_twice_are_trained_once(data: Path) -> None:
+    assert len(run(data, arms=["separate", "separate"], seeds=[0, 0]).trainings) == 1
+
+
+@pytest.mark.parametrize("text", ["0 1", "0,1", "[0, 1]"])
+def test_seeds_are_read_with_blanks_or_commas(data: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    found: list[DownstreamRun] = []
+    monkeypatch.setattr(DownstreamRun, "run", lambda self: found.append(self))
+    runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", f"--seeds={text}"])
+    assert found[0].seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"), [("--seeds=one", "--seeds are whole"), ("--settings=--window 'no", "quotation mark")]
+)
+def test_arguments_that_cannot_be_read_are_told(data: Path, argument: str, message: str) -> None:
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", argument])
+
+
+def test_apostrophes_in_settings_are_those_of_a_shell(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[DownstreamRun] = []
+    monkeypatch.setattr(DownstreamRun, "run", lambda self: found.append(self))
+    settings = "--settings=--window '$None' --name \"it's\""
+    runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", settings])
+    assert found[0].settings == ["--window", "$None", "--name", "it's"]
 
 
 def test_a_failing_check_is_told_before_any_training(data: Path) -> None:
@@ -168,3 +239,25 @@ def test_a_command_has_one_thread_and_its_output_in_a_file(tmp_path: Path) -> No
     program = "import os; print(os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd())); raise SystemExit(3)"
     assert run_logged([sys.executable, "-c", program], tmp_path / "log.txt") == 3
     assert (tmp_path / "log.txt").read_text().split() == ["1", "bundle"]
+
+
+def test_running_commands_end_with_the_runner(tmp_path: Path) -> None:
+    program = f"""if True:
+        import signal, sys
+        from pathlib import Path
+        from scripts.experiments import runner
+        signal.signal(signal.SIGTERM, runner._end_commands)
+        child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+        runner.run_logged([sys.executable, "-c", child], Path({str(tmp_path / "log.txt")!r}))
+    """
+    with subprocess.Popen([sys.executable, "-c", program], cwd=runner.BUNDLE) as process:
+        log = tmp_path / "log.txt"
+        deadline = time.monotonic() + 60
+        while not (log.is_file() and log.read_text().strip()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)

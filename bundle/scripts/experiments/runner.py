@@ -3,8 +3,9 @@
 """Run the downstream experiment: every arm of training for every seed, then the tables.
 
 Run it inside the bundle's folder: `python -m scripts.experiments.runner --data DIR --output DIR`. The bi-level arms
-of a seed share frozen task networks and warm-up, in which they do not differ. Finished work is not done again, and an
-interrupted training goes on after its last epoch.
+of a seed share frozen task networks and warm-up, in which they do not differ. A seed is compared as soon as its arms
+are trained, while others train. Finished work is not done again, and an interrupted training goes on after its last
+epoch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +30,7 @@ from ..files import atomic_write
 from .downstream import ARMS
 from .downstream_tables import SEPARATE
 
-__all__ = ["DownstreamRun", "Training"]
+__all__ = ["Comparison", "DownstreamRun", "Training"]
 
 BUNDLE = Path(__file__).resolve().parents[2]
 WARMUP = "warmup"
@@ -36,6 +38,11 @@ WARMUP = "warmup"
 # Of every training: the limits of inference's report are made by `calibrating` for an arm that is to be used.
 _TRAINING = ("--mlflow", "False", "--calibrates", "False")
 _LAST_LINES = 3
+# Weights and checkpoints that a training of other settings must not go on from.
+_TRAINED = (".trained", "checkpoint.pt", "model.pt", "model.json", "downstream.pt")
+
+# The commands that run, for SIGTERM to end with the runner.
+_commands: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,49 @@ class Training:
     def stamp(self) -> Path:
         """File that is there once the training is complete."""
         return self.folder / ".trained"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training is complete."""
+        return self.stamp.is_file()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the training can begin."""
+        return self.after is None or self.after.is_finished
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of one seed's arms.
+
+    Attributes:
+        folder: of the log.
+        command: does it.
+        after: the trainings of the seed.
+    """
+
+    folder: Path
+    command: tuple[str, ...]
+    after: tuple[Training, ...]
+
+    @property
+    def stamp(self) -> Path:
+        """File that holds the command once it is done."""
+        return self.folder / ".compared"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this command is done, and no training has been done after it."""
+        if not self.is_ready or not self.stamp.is_file():
+            return False
+        newest = max(training.stamp.stat().st_mtime_ns for training in self.after)
+        return self.stamp.stat().st_mtime_ns >= newest and self.stamp.read_text(encoding="utf-8") == repr(self.command)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all arms are trained."""
+        return all(training.is_finished for training in self.after)
 
 
 @dataclass
@@ -85,7 +135,8 @@ class DownstreamRun:
     execute: Callable[[list[str], Path], int] = field(default_factory=lambda: run_logged)
 
     def __post_init__(self) -> None:
-        """Refuse unknown arms and missing data."""
+        """Refuse unknown arms and missing data; do what is named twice once."""
+        self.arms, self.seeds = tuple(dict.fromkeys(self.arms)), tuple(dict.fromkeys(self.seeds))
         unknown = [arm for arm in self.arms if arm not in ARMS]
         require(not unknown, f"The arms are {', '.join(ARMS)}, not {', '.join(unknown)}.")
         require(bool(self.arms) and bool(self.seeds), "The experiment needs one arm and one seed at least.")
@@ -100,11 +151,11 @@ class DownstreamRun:
             InputError: when a check or a training fails; the end of its log is shown.
         """
         self.output.mkdir(parents=True, exist_ok=True)
-        self._forget_other_settings()
-        self._check()
-        self._train(self.trainings())
+        self._begin()
+        trainings = self.trainings()
+        self._do([*trainings, *self.comparisons(trainings)])
         log = self.output / "log.txt"
-        if self.execute(self._compare("downstream"), log):
+        if self.execute(self._compare("downstream", self.seeds), log):
             raise InputError(f'The tables could not be made, see "{log}":\n{_end_of(log)}')
         report = self.output / "downstream" / "downstream.md"
         print(report.read_text(encoding="utf-8") if report.is_file() else f"See {log}", flush=True)
@@ -125,6 +176,17 @@ class DownstreamRun:
                 found.append(Training(folder, (*numbered, *mode), None if arm == SEPARATE else warmup))
         return found
 
+    def comparisons(self, trainings: Sequence[Training]) -> list[Comparison]:
+        """Return the comparison of each seed."""
+        return [
+            Comparison(
+                self.output / "compared" / f"seed{seed}",
+                tuple(self._compare("downstream", [seed])),
+                tuple(training for training in trainings if training.folder.name == f"seed{seed}"),
+            )
+            for seed in self.seeds
+        ]
+
     @property
     def _shares_warmup(self) -> bool:
         """Whether there is a warm-up to share."""
@@ -140,56 +202,73 @@ class DownstreamRun:
         start = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", self._configs(*overlays)]
         return [*start, "--dataset_dir", str(self.data), *arguments]
 
-    def _compare(self, run_id: str) -> list[str]:
+    def _compare(self, run_id: str, seeds: Sequence[int]) -> list[str]:
         places = ["--output_dir", str(self.output), "--arms_dir", str(self.output / "arms"), "--mlflow", "False"]
-        lists = ["--arms", repr(list(self.arms)), "--seeds", repr(list(self.seeds))]
+        lists = ["--arms", repr(list(self.arms)), "--seeds", repr(list(seeds))]
         settings = [*self.settings, *self.compare_settings]
         return self._command(run_id, *places, *lists, *settings, overlays=["configs/downstream.yaml"])
 
-    def _forget_other_settings(self) -> None:
-        """Forget what is finished where settings, configuration or data have changed since."""
+    def _begin(self) -> None:
+        """Check, then forget what is finished where settings, configuration or data have changed since.
+
+        Missing labels, and most wrong settings, are refused before the first training and not after the last. They cost
+        no results of earlier settings.
+        """
+        record, file, stamp = self._record(), self.output / "settings.json", self.output / ".checked"
+        changed = file.is_file() and file.read_text(encoding="utf-8") != record
+        if changed or not stamp.is_file():
+            log = self.output / "log.txt"
+            if self.execute(self._compare("checking", self.seeds), log):
+                raise InputError(f"The experiment cannot be run:\n{_end_of(log)}")
+        if changed:
+            folders = [self.output / "arms", self.output / WARMUP]
+            for path in [path for folder in folders for name in _TRAINED for path in folder.rglob(name)]:
+                path.unlink()
+        with atomic_write(file) as unfinished:
+            unfinished.write_text(record, encoding="utf-8")
+        stamp.touch()
+
+    def _record(self) -> str:
+        """Return the settings of the trainings, with a digest of configuration and data."""
         configs = [BUNDLE / "configs" / "train.yaml", *([BUNDLE / self.overlay] if self.overlay else [])]
         digest = hashlib.sha256()
         for file in (*configs, self.data / "datalist.json"):
             digest.update(file.read_bytes())
-        record = json.dumps({"overlay": self.overlay, "settings": list(self.settings), "digest": digest.hexdigest()})
-        file = self.output / "settings.json"
-        if file.is_file() and file.read_text(encoding="utf-8") != record:
-            for stamp in self.output.rglob(".trained"):
-                stamp.unlink()
-            for left in ("checkpoint.pt", "model.pt", "model.json", "downstream.pt"):
-                for path in self.output.rglob(left):
-                    path.unlink()
-            (self.output / ".checked").unlink(missing_ok=True)
-        with atomic_write(file) as unfinished:
-            unfinished.write_text(record, encoding="utf-8")
+        return json.dumps({"overlay": self.overlay, "settings": list(self.settings), "digest": digest.hexdigest()})
 
-    def _check(self) -> None:
-        """Refuse missing labels, and most wrong settings, before the first training and not after the last."""
-        stamp, log = self.output / ".checked", self.output / "log.txt"
-        if not stamp.is_file():
-            if self.execute(self._compare("checking"), log):
-                raise InputError(f"The experiment cannot be run:\n{_end_of(log)}")
-            stamp.touch()
-
-    def _train(self, trainings: Sequence[Training]) -> None:
-        """Do the trainings, ``jobs`` at a time; each after the one that it goes on from."""
-        waiting = [training for training in trainings if not training.stamp.is_file()]
-        running: dict[Future[None], Training] = {}
-        finished = len(trainings) - len(waiting)
-        bar = tqdm(total=len(trainings), initial=finished, desc="training", unit="arm")
+    def _do(self, steps: Sequence[Training | Comparison]) -> None:
+        """Do the steps, ``jobs`` at a time; each after the ones that it needs."""
+        waiting = [step for step in steps if not step.is_finished]
+        running: dict[Future[None], Training | Comparison] = {}
+        finished = len(steps) - len(waiting)
+        bar = tqdm(total=len(steps), initial=finished, desc="training and comparing", unit="step")
         with bar, ThreadPoolExecutor(self.jobs) as pool:
             while waiting or running:
-                ready = [training for training in waiting if training.after is None or training.after.stamp.is_file()]
-                for training in ready[: self.jobs - len(running)]:
-                    waiting.remove(training)
-                    running[pool.submit(self._train_one, training)] = training
+                ready = [step for step in waiting if step.is_ready]
+                for step in ready[: self.jobs - len(running)]:
+                    waiting.remove(step)
+                    running[pool.submit(self._do_one, step)] = step
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    training = running.pop(future)
+                    step = running.pop(future)
                     future.result()
-                    bar.set_postfix_str(f"{training.folder.parent.name} {training.folder.name}", refresh=False)
+                    bar.set_postfix_str(f"{step.folder.parent.name} {step.folder.name}", refresh=False)
                     bar.update()
+
+    def _do_one(self, step: Training | Comparison) -> None:
+        if isinstance(step, Training):
+            self._train_one(step)
+        else:
+            self._compare_one(step)
+
+    def _compare_one(self, comparison: Comparison) -> None:
+        """Compare the arms of one seed."""
+        comparison.folder.mkdir(parents=True, exist_ok=True)
+        log = comparison.folder / "log.txt"
+        if self.execute(list(comparison.command), log):
+            raise InputError(f'The comparison in "{comparison.folder}" failed:\n{_end_of(log)}')
+        with atomic_write(comparison.stamp) as unfinished:
+            unfinished.write_text(repr(comparison.command), encoding="utf-8")
 
     def _train_one(self, training: Training) -> None:
         """Do one training, from its last checkpoint where there is one."""
@@ -219,12 +298,40 @@ def run_logged(command: list[str], log: Path) -> int:
     """Run a command in the bundle's folder with one thread and its output in a file; return the exit status."""
     with log.open("wb") as output:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.call(command, cwd=BUNDLE, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=BUNDLE, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        _commands.add(process)
+        try:
+            return process.wait()
+        finally:
+            process.wait()
+            _commands.discard(process)
 
 
 def _end_of(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return "\n".join(lines[-_LAST_LINES:])
+
+
+def _end_commands(number: int, _: object) -> None:
+    """End the running commands with the runner: none is to train on in a folder that a later run goes on in."""
+    for process in tuple(_commands):
+        process.terminate()
+    sys.exit(128 + number)
+
+
+def _whole_numbers(text: object) -> list[int]:
+    """Return the numbers of ``0 1``, ``0,1`` or ``[0, 1]``."""
+    listed = str(text).translate(str.maketrans(",[]()", "     ")).split()
+    require(all(number.isdecimal() for number in listed), f'--seeds are whole numbers, such as "0 1 2", not {text}.')
+    return [int(number) for number in listed]
+
+
+def _words(name: str, text: str) -> list[str]:
+    """Return the arguments of a command line, as a shell parts them."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{name} {text} cannot be read: a quotation mark has no partner.") from error
 
 
 def runner(
@@ -254,17 +361,18 @@ def runner(
     DownstreamRun(
         Path(data).expanduser().resolve(),
         Path(output).expanduser().resolve(),
-        [int(seed) for seed in str(seeds).replace(",", " ").split()],
+        _whole_numbers(seeds),
         str(arms).replace(",", " ").split(),
         overlay or None,
-        shlex.split(settings),
-        shlex.split(compare_settings),
+        _words("--settings", settings),
+        _words("--compare_settings", compare_settings),
         jobs,
     ).run()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command, see :func:`scripts.errors.run_command`."""
+    signal.signal(signal.SIGTERM, _end_commands)
     run_command(runner, "runner.py", arguments)
 
 
