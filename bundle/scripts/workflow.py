@@ -239,8 +239,8 @@ def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | t
         slice_axis: spatial axis of a volume along which a 2-D network takes its slices.
     """
     if network.guided:
-        dims = network.enhancer.spatial_dims
-        network.standardize_guidance_(collect_cues(network, guides, device, spatial_dims=dims, slice_axis=slice_axis))
+        cues = collect_cues(network, guides, device, spatial_dims=network.spatial_dims, slice_axis=slice_axis)
+        network.standardize_guidance_(cues)
 
 
 def train(

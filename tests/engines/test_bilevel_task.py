@@ -322,6 +322,62 @@ def test_the_warm_up_sees_all_labelled_patients_and_the_upper_problem_half_of_th
     assert len({float(image.sum()) for _ in range(STEPS) for image in bilevel.next_batch("upper")["image"]}) == 2
 
 
+def drawn(bilevel: BilevelTask, part: str, epoch: int) -> list[tuple[float, float]]:
+    """Image and guide, each by its sum, in the order in which an epoch reads a part of the labelled data."""
+    bilevel.start_epoch(epoch)
+    batches = [bilevel.next_batch(part) for _ in range(STEPS)]
+    return [
+        (float(image.sum()), float(guide.sum()))
+        for batch in batches
+        for image, guide in zip(batch["image"], batch["guide"], strict=True)
+    ]
+
+
+def test_the_two_levels_read_patients_of_their_own() -> None:
+    bilevel = task()
+    lower, upper = ({image for image, _ in drawn(bilevel, part, 1)} for part in ("lower", "upper"))
+    assert len(lower) == len(upper) == 2
+    assert not lower & upper
+
+
+@pytest.mark.parametrize("part", ["lower", "upper", "warmup"])
+def test_every_epoch_reads_the_labelled_images_anew(part: str) -> None:
+    bilevel = task()
+    epochs = [drawn(bilevel, part, epoch) for epoch in (1, 2, 3)]
+    assert len({tuple(images) for images in epochs}) > 1  # of four images two epochs may be the same by chance
+    assert drawn(bilevel, part, 1) == epochs[0]
+
+
+def test_labelled_images_are_enhanced_under_their_guides(monkeypatch: pytest.MonkeyPatch) -> None:
+    bilevel = task()
+    engine = trainer(bilevel)
+    bilevel.start_epoch(1)
+    batch = bilevel.next_batch("lower")
+    given: list[torch.Tensor] = []
+    enhance_guided = engine.network.enhance_guided
+
+    def recorded(image: torch.Tensor, guide: torch.Tensor) -> Any:
+        given.extend((image, guide))
+        return enhance_guided(image, guide)
+
+    monkeypatch.setattr(engine.network, "enhance_guided", recorded)
+    engine.enhance(batch)
+    assert not torch.equal(batch["image"], batch["guide"])
+    assert torch.equal(given[0], batch["image"])
+    assert torch.equal(given[1], batch["guide"])
+
+
+@pytest.mark.parametrize("name", ["task", "frozen_task"])
+def test_the_weight_of_a_task_term_scales_it(name: str) -> None:
+    terms = []
+    for weight in (1.0, 3.0):
+        bilevel = task(frozen_task_networks=1, warmup_epochs=0, **{f"{name}_weight": weight})
+        engine = trainer(bilevel)
+        bilevel.start_epoch(1)
+        terms.append(bilevel.upper_terms(engine.enhance, bilevel.lower_steps(engine.enhance)).terms[name].detach())
+    torch.testing.assert_close(terms[1], 3.0 * terms[0])
+
+
 @pytest.mark.parametrize(
     "settings", [{"warmup_objective": "enhancement"}, {"frozen_task_weight": 0.0}, {"hypergradient": "none"}]
 )
