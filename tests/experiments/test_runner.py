@@ -158,6 +158,16 @@ def test_settings_that_are_refused_cost_no_results(data: Path) -> None:
     assert run(data).trainings == []
 
 
+def test_results_without_a_record_are_neither_trusted_nor_left_unchecked(data: Path) -> None:
+    run(data)
+    (data.parent / "out" / "settings.json").unlink()
+    (data.parent / "out" / ".checked").touch()  # as the makefile of earlier versions left it
+    with pytest.raises(InputError, match="no labels"):
+        run(data, StandIn(check=1), settings=["--epcohs", "7"])
+    assert (arm(data, "separate") / "model.pt").is_file()
+    assert len(run(data, settings=["--epochs", "7"]).trainings) == 3
+
+
 def test_no_files_but_those_of_the_trainings_are_removed(data: Path) -> None:
     run(data)
     other = data.parent / "out" / "models" / "model.pt"
@@ -177,6 +187,14 @@ def test_seeds_are_read_with_blanks_or_commas(data: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(DownstreamRun, "run", lambda self: found.append(self))
     runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", f"--seeds={text}"])
     assert found[0].seeds == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["separate unrolled", "separate,unrolled", "['separate', 'unrolled']"])
+def test_arms_are_read_with_blanks_or_commas(data: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    found: list[DownstreamRun] = []
+    monkeypatch.setattr(DownstreamRun, "run", lambda self: found.append(self))
+    runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", f"--arms={text}"])
+    assert found[0].arms == ("separate", "unrolled")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -209,24 +210,22 @@ class DownstreamRun:
         return self._command(run_id, *places, *lists, *settings, overlays=["configs/downstream.yaml"])
 
     def _begin(self) -> None:
-        """Check, then forget what is finished where settings, configuration or data have changed since.
+        """Check, then forget finished trainings unless the record shows the same settings, configuration and data.
 
-        Missing labels, and most wrong settings, are refused before the first training and not after the last. They cost
-        no results of earlier settings.
+        Trainings without a record are forgotten too: their settings are unknown. The record is written after the check,
+        so settings on record have passed it. Missing labels, and most wrong settings, are refused before the first
+        training and not after the last. They cost no results of earlier settings.
         """
-        record, file, stamp = self._record(), self.output / "settings.json", self.output / ".checked"
-        changed = file.is_file() and file.read_text(encoding="utf-8") != record
-        if changed or not stamp.is_file():
-            log = self.output / "log.txt"
-            if self.execute(self._compare("checking", self.seeds), log):
-                raise InputError(f"The experiment cannot be run:\n{_end_of(log)}")
-        if changed:
-            folders = [self.output / "arms", self.output / WARMUP]
-            for path in [path for folder in folders for name in _TRAINED for path in folder.rglob(name)]:
-                path.unlink()
+        record, file, log = self._record(), self.output / "settings.json", self.output / "log.txt"
+        if file.is_file() and file.read_text(encoding="utf-8") == record:
+            return
+        if self.execute(self._compare("checking", self.seeds), log):
+            raise InputError(f"The experiment cannot be run:\n{_end_of(log)}")
+        folders = [self.output / "arms", self.output / WARMUP]
+        for path in [path for folder in folders for name in _TRAINED for path in folder.rglob(name)]:
+            path.unlink()
         with atomic_write(file) as unfinished:
             unfinished.write_text(record, encoding="utf-8")
-        stamp.touch()
 
     def _record(self) -> str:
         """Return the settings of the trainings, with a digest of configuration and data."""
@@ -319,9 +318,14 @@ def _end_commands(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
+def _listed(text: object) -> list[str]:
+    """Return the entries of ``a b``, ``a,b`` or ``[a, b]``; the command line makes a tuple or list of the last two."""
+    return re.sub(r"""[,'"()\[\]]""", " ", str(text)).split()
+
+
 def _whole_numbers(text: object) -> list[int]:
-    """Return the numbers of ``0 1``, ``0,1`` or ``[0, 1]``."""
-    listed = str(text).translate(str.maketrans(",[]()", "     ")).split()
+    """Return the numbers of a list."""
+    listed = _listed(text)
     require(all(number.isdecimal() for number in listed), f'--seeds are whole numbers, such as "0 1 2", not {text}.')
     return [int(number) for number in listed]
 
@@ -362,7 +366,7 @@ def runner(
         Path(data).expanduser().resolve(),
         Path(output).expanduser().resolve(),
         _whole_numbers(seeds),
-        str(arms).replace(",", " ").split(),
+        _listed(arms),
         overlay or None,
         _words("--settings", settings),
         _words("--compare_settings", compare_settings),
