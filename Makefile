@@ -76,7 +76,7 @@ $(ABLATION)/%/evaluation/evaluation.md: demo/data/datalist.json
 		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*)
 
 # The trainings of an experiment have one thread each; so many run at a time. ARGS are settings of train.yaml, COMPARE_ARGS
-# of downstream.yaml; write apostrophes in them as usual.
+# of downstream.yaml; write apostrophes in them as usual. OVERLAY is a further configuration, such as configs/dynunet.yaml.
 EXPERIMENT_JOBS ?= 2
 SEEDS ?= 0 1 2
 ARMS ?= separate first_order finite_difference unrolled
@@ -85,7 +85,7 @@ EXPERIMENT = cd bundle && $(RUN) -m scripts.experiments.runner --jobs $(EXPERIME
 	--settings="$$ARGS"
 
 experiment: demo/data/datalist.json demo/costs/costs.md ## Compare separate and bi-level training by what a downstream network gains (hours)
-	$(EXPERIMENT) --arms "$(ARMS)" --data $(DEMO)/data --output $(DEMO)/experiment \
+	$(EXPERIMENT) --arms "$(ARMS)" --data $(DEMO)/data --output $(DEMO)/experiment $(OVERLAY:%=--overlay %) \
 		--compare_settings="--costs_dir $(DEMO)/costs $$COMPARE_ARGS"
 
 experiment-classification: demo/lesions/datalist.json ## The same for classification: is there a lesion in this slice?
@@ -114,7 +114,8 @@ demo/costs/costs.md: bundle/configs/train.yaml bundle/configs/costs.yaml | demo/
 CONTROLLED ?= $(DEMO)/controlled
 override CONTROLLED := $(abspath $(CONTROLLED))
 experiment-controlled: $(CONTROLLED)/data/datalist.json ## The same on your own clean labelled images: IMAGES=dir LABELS=dir
-	$(EXPERIMENT) --arms "$(ARMS)" --data $(CONTROLLED)/data --output $(CONTROLLED) --compare_settings="$$COMPARE_ARGS"
+	$(EXPERIMENT) --arms "$(ARMS)" --data $(CONTROLLED)/data --output $(CONTROLLED) $(OVERLAY:%=--overlay %) \
+		--compare_settings="$$COMPARE_ARGS"
 
 # The sources of the data, which are made anew when they have changed.
 $(CONTROLLED)/source.txt: always

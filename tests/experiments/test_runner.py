@@ -244,6 +244,14 @@ def test_a_training_that_leaves_no_network_is_told(data: Path) -> None:
         run(data, StandIn(leaves_network=False), arms=["separate"])
 
 
+def test_it_is_told_in_a_folder_called_warmup_too(data: Path) -> None:
+    moved = data.rename(data.parent / "warmup") / "data"
+    moved.mkdir()
+    (moved / "datalist.json").write_text("{}")
+    with pytest.raises(InputError, match=r"the training left no model\.pt"):
+        run(moved, StandIn(leaves_network=False))
+
+
 def test_settings_reach_every_command(data: Path) -> None:
     settings = ["--train#trainer#max_grad_norm", "$None"]
     done = run(data, settings=settings, compare_settings=["--downstream_steps", "3"], overlay="configs/dynunet.yaml")

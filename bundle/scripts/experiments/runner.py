@@ -286,7 +286,7 @@ class DownstreamRun:
         # A training that was interrupted after its last epoch says that it is complete.
         if status and "epochs already" not in log.read_text(encoding="utf-8", errors="replace"):
             raise InputError(f'The training in "{folder}" failed:\n{_end_of(log)}')
-        if WARMUP not in folder.parts and not (folder / "model.pt").is_file():
+        if folder.parent.name != WARMUP and not (folder / "model.pt").is_file():
             raise InputError(
                 f'"{folder}": the training left no model.pt, see log.txt; remove checkpoint.pt to train anew.'
             )
