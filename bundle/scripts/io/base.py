@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from monai.data import MetaTensor
 
-from ..errors import InputError
 from .formats import ImageFormat
 
 __all__ = ["PATIENT_SPACE", "PIXEL_SPACE", "SPACE", "Case", "CaseImage", "Provenance", "UnreadableError"]
@@ -75,7 +74,8 @@ class CaseImage(ABC):
             say elsewhere. Spatial axes of volumes are (columns, rows, slices), those of photographs (columns, rows), as
             ITK and nibabel order them; ``affine`` maps voxels to RAS millimetres. ``meta["axis_space"]`` is
             :data:`PATIENT_SPACE`, or :data:`PIXEL_SPACE` where the affine says nothing.
-        padding: (1, *spatial), bool, true where the scanner recorded nothing (DICOM's pixel padding); None: nowhere.
+        padding: (1, *spatial), bool, true where the scanner recorded nothing (DICOM's pixel padding), never everywhere;
+            None: nowhere.
         slice_axis: spatial axis along which the slices of a volume were acquired; None where the file does not say, and
             for images without one.
         evenly_spaced: whether ``affine`` is true of every slice.
@@ -93,16 +93,11 @@ class CaseImage(ABC):
 
         Networks see this image, in training and in inference: padding, often far below any signal, must not take part
         in the scaling.
-
-        Raises:
-            InputError: when all of the image is padding.
         """
         if self.padding is None:
             return self.image
         values = self.image.as_tensor()
         recorded = values[:, ~self.padding[0]]
-        if recorded.numel() == 0:
-            raise InputError("all of it is pixel padding")
         return MetaTensor(torch.where(self.padding, recorded.min(), values)).copy_meta_from(self.image)
 
     @abstractmethod

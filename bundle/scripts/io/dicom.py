@@ -61,7 +61,7 @@ class DICOMCase(CaseImage):
             files: in any order; or a single file.
 
         Raises:
-            InputError: when a file cannot be read, or the files make no image together.
+            InputError: when a file cannot be read, the files make no image together, or all of it is pixel padding.
         """
         files = [Path(file) for file in files]
         if not files:
@@ -87,6 +87,10 @@ class DICOMCase(CaseImage):
         meta = {ImageMetaKey.FILENAME_OR_OBJ: str(files[0]), SPACE: space}
         image = MetaTensor(torch.from_numpy(volume), affine=torch.from_numpy(arrangement.affine), meta=meta)
         mask = torch.from_numpy(padding) if padding is not None and padding.any() else None
+        if mask is not None and mask.all():
+            raise InputError(
+                f'cannot read "{files[0] if len(files) == 1 else files[0].parent}": all of it is pixel padding'
+            )
         return cls(image, mask, arrangement, pixel_format)
 
     def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
 from .base import Case, CaseImage
 from .dicom import DICOMCase
 from .dicom_series import find_series
-from .formats import content_format, image_format
+from .formats import ImageFormat, content_format, image_format
 from .nifti import NiftiCase
 from .raster import RasterCase
 
@@ -27,9 +28,7 @@ def open_case(case: Case) -> CaseImage:
     Raises:
         InputError: when it cannot be read; the sentence names the file and says why.
     """
-    if case.format == "dicom":
-        return DICOMCase.read(case.files)
-    return NiftiCase.read(case.files[0]) if case.format == "nifti" else RasterCase.read(case.files[0])
+    return _read(case.format, case.files)
 
 
 def open_image(path: str | os.PathLike[str], is_label: bool = False) -> CaseImage:
@@ -45,21 +44,19 @@ def open_image(path: str | os.PathLike[str], is_label: bool = False) -> CaseImag
     path = Path(path).expanduser()
     if not path.exists():
         raise InputError(f'cannot read "{path}": there is no such file or folder')
-    case = _open(path, is_label)
-    if case.padding is not None and case.padding.all():
-        raise InputError(f'cannot read "{path}": all of it is pixel padding')
-    return case
-
-
-def _open(path: Path, is_label: bool) -> CaseImage:
     if path.is_dir():
-        return DICOMCase.read(_series_in(path))
+        return _read("dicom", _series_in(path))
     kind = image_format(path)
     if kind is None:
         raise InputError(f'cannot read "{path}": it is neither NIfTI, DICOM, PNG, TIFF, JPEG, BMP nor GIF')
+    return _read(kind, (path,), is_label)
+
+
+def _read(kind: ImageFormat, files: Sequence[Path], is_label: bool = False) -> CaseImage:
     if kind == "dicom":
-        return DICOMCase.read([path])
-    return NiftiCase.read(path) if kind == "nifti" else RasterCase.read(path, keep_palette=is_label)
+        return DICOMCase.read(files)
+    (file,) = files
+    return NiftiCase.read(file) if kind == "nifti" else RasterCase.read(file, keep_palette=is_label)
 
 
 def _series_in(folder: Path) -> tuple[Path, ...]:
