@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, run_command
-from ..io import dicom_patient, image_format, image_stem, natural_order, read_json
+from ..io import dicom_patient, image_format, image_stem, natural_order, read_json, write_json
 
 __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
 
@@ -213,11 +213,7 @@ def write_datalist(
     for entry in (entry for entries in lists.values() for entry in entries):
         entry.update({key: Path(entry[key]).relative_to(folder).as_posix() for key in _paths(entry)})
     file = Path(str(output_file)).expanduser()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(lists, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f'cannot write the datalist "{file}": {error.strerror}') from error
+    write_json(lists, file)
     print(f"{file}: " + ", ".join(f"{len(lists[name])} {name}" for name in LISTS))
 
 

@@ -9,14 +9,13 @@ Run it inside the bundle's folder:
 from __future__ import annotations
 
 import inspect
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..data.datalist import LISTS
 from ..errors import InputError, require, run_command
-from ..io import image_format, image_stem
+from ..io import image_format, image_stem, write_json
 from .degrade import degrade, degrade_images
 
 __all__ = ["make_experiment"]
@@ -100,11 +99,7 @@ def make_experiment(
         "validation": cases[:number],
         "testing": cases[number:],
     }
-    datalist = output / "datalist.json"
-    try:
-        datalist.write_text(json.dumps(lists, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f'cannot write the datalist "{datalist}": {error.strerror}') from error
+    write_json(lists, output / "datalist.json")
     return lists, unlabelled
 
 

@@ -3,7 +3,7 @@
 """Image files: found, read and written, one class for each format."""
 
 from .base import PATIENT_SPACE, PIXEL_SPACE, SPACE, Case, CaseImage, Provenance
-from .datalist_file import read_json
+from .datalist_file import read_json, write_json
 from .dicom import DICOMCase
 from .dicom_series import dicom_patient
 from .discovery import Problem, find_cases
@@ -34,5 +34,6 @@ __all__ = [
     "open_image",
     "read_json",
     "write_dicom_series",
+    "write_json",
     "write_nifti",
 ]

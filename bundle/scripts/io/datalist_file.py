@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 
-__all__ = ["read_json"]
+__all__ = ["read_json", "write_json"]
 
 
 def read_json(file: Path) -> Any:
@@ -23,3 +23,16 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f'cannot read the datalist "{file}": {str(error).splitlines()[0]}') from error
+
+
+def write_json(content: Any, file: Path) -> None:
+    """Write the content of a datalist file; its folder is made if missing.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f'cannot write the datalist "{file}": {error.strerror}') from error

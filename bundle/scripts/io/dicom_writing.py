@@ -24,14 +24,18 @@ from pydicom.valuerep import DSfloat
 from .dicom_derivation import functional_groups, remove
 from .dicom_frames import PixelFormat
 from .dicom_header import naming
+from .dicom_pixels import PALETTE_TAGS
 
 __all__ = ["save", "set_deviation", "set_pixels"]
 
-_PALETTE = tuple(
-    f"{prefix}{colour}PaletteColorLookupTable{what}"
-    for colour in ("Red", "Green", "Blue", "Alpha")
-    for prefix, what in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
-) + ("PaletteColorLookupTableUID", "PaletteColorLookupTableSequence")
+_PALETTE = (
+    *PALETTE_TAGS,
+    "AlphaPaletteColorLookupTableDescriptor",
+    "AlphaPaletteColorLookupTableData",
+    "SegmentedAlphaPaletteColorLookupTableData",
+    "PaletteColorLookupTableUID",
+    "PaletteColorLookupTableSequence",
+)
 # A map of deviations is read and shown in its own way: these are not inherited.
 _NOT_OF_A_DEVIATION = (
     "PixelPaddingValue",
