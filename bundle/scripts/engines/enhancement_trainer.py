@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from ..data import GUIDE
 from ..errors import InputError
 from ..losses import EnhancementLoss
-from ..networks import GuidedEnhancement, HQGNet
+from ..networks import GuidedEnhancement, HQGNet, at_least_float32
 from .bilevel_task import BilevelTask, UpperTerms
 
 LOSSES = "losses"
@@ -222,7 +222,7 @@ class EnhancementTrainer(Trainer):
         batch.update(self.to_device(batch))
         with self.autocast():
             enhanced: GuidedEnhancement = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
-        return enhanced.pred.to(torch.promote_types(enhanced.pred.dtype, torch.float32))
+        return at_least_float32(enhanced.pred)
 
     def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the discriminator's loss and its R1 penalty; nothing where the adversarial loss has no weight."""

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..data import SeededSamples
 from ..errors import InputError
-from ..networks import reinitialized
+from ..networks import at_least_float32, reinitialized
 from ..rng_state import preserve_rng_state
 
 __all__ = ["FrozenTaskNetworks", "train_downstream"]
@@ -123,7 +123,7 @@ class FrozenTaskNetworks(nn.Module):
             labels: what the loss function takes beside the logits.
         """
         with torch.autocast(images.device.type, enabled=False):
-            images = images.to(torch.promote_types(images.dtype, torch.float32))
+            images = at_least_float32(images)
             losses = [self.loss_function(network(images), labels) for network in self.networks]
         return torch.stack(losses).mean()
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ..data import GUIDE, GUIDE_LABEL
 from ..errors import InputError
-from ..networks import call_with
+from ..networks import at_least_float32, call_with
 from .bilevel_settings import BilevelSettings
 from .hypergradients import (
     Hypergradient,
@@ -97,7 +97,7 @@ class TaskProblem:
                 statistics too: a question about half B must not teach it.
         """
         with torch.autocast(images.device.type, enabled=False):
-            images = images.to(torch.promote_types(images.dtype, torch.float32))
+            images = at_least_float32(images)
             if parameters is None:
                 logits = self.network(images)
             else:

@@ -5,7 +5,7 @@
 from .definitions import build_network, describe_definition, network_from_description
 from .discriminator import DetailDiscriminator
 from .enhancer import Enhancer, EnhancerEncoder, pad_to_multiple
-from .functional import call_with, reinitialized, with_frozen_weights
+from .functional import at_least_float32, call_with, reinitialized, with_frozen_weights
 from .guidance_encoder import GuidanceEncoder, GuidanceFeatures
 from .hqgnet import GuidedEnhancement, HQGNet, draw_cues, mean_and_deviation
 from .joint_norm import JointNorm
@@ -26,6 +26,7 @@ __all__ = [
     "LayerFeatures",
     "VariationalInformationNorm",
     "WaveletTransform",
+    "at_least_float32",
     "build_network",
     "call_with",
     "describe_definition",

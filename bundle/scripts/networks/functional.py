@@ -47,6 +47,11 @@ def with_frozen_weights(encoder: nn.Module, *inputs: torch.Tensor) -> Any:
     return call_with(encoder, torch.Tensor.detach, *inputs)
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in its own type, half-precision types in float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def reinitialized(network: nn.Module, seed: int) -> nn.Module:
     """Return a copy of a network whose layers have drawn their initial weights anew.
 

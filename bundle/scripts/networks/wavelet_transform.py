@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from .functional import at_least_float32
 
 __all__ = ["WaveletTransform"]
 
@@ -150,7 +151,7 @@ class WaveletTransform(nn.Module):
         """
         self._check(x)
         batch, channels = x.shape[0], x.shape[1]
-        low = x.to(torch.promote_types(x.dtype, torch.float32)).flatten(0, 1).unsqueeze(1)
+        low = at_least_float32(x).flatten(0, 1).unsqueeze(1)
         approximations: list[torch.Tensor] = []
         details: list[torch.Tensor] = []
         # Half precision would lose the small differences between large neighbours that the details are.
