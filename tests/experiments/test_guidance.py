@@ -26,7 +26,7 @@ class Follower(torch.nn.Module):
         mean = guide.flatten(1).mean(dim=1, keepdim=True)
         return mean, torch.zeros_like(mean)
 
-    def enhancer(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
+    def enhance_with_cue(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
         level = cue.view(-1, 1, 1, 1) if self.follows else image.mean()
         return image - image.mean() + level
 

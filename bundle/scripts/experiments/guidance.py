@@ -156,7 +156,7 @@ class GuidanceReport:
 
     def _enhance(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
         def under_cue(batch: torch.Tensor) -> torch.Tensor:
-            return self.network.enhancer(batch, cue.expand(batch.shape[0], -1))
+            return self.network.enhance_with_cue(batch, cue)
 
         result: torch.Tensor = self.inferer(image[None].to(self.device), under_cue)[0]
         return result.cpu().as_subclass(torch.Tensor)

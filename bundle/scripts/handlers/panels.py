@@ -181,9 +181,6 @@ def case_name(case: Mapping[str, Any], default: str) -> str:
 def source_file(case: Mapping[str, Any]) -> str | None:
     """Return the path that the image of a case was read from, None when it is not known."""
     path = getattr(case.get("image"), "meta", {}).get("filename_or_obj")
-    # The files of a DICOM series come as a list: their first one stands for it.
-    if isinstance(path, (list, tuple)):
-        path = path[0] if path else None
     return str(path) if path else None
 
 
