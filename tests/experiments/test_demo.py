@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -20,12 +21,15 @@ from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation
 
 from scripts.data.datalist import load_datalist
 from scripts.errors import InputError
-from scripts.experiments import demo, simulated_patients
+from scripts.experiments import demo, simulated_patients, simulated_scanners
 from scripts.io import write_dicom_series, write_nifti
 
 pytest.importorskip("nilearn")
 
 PATIENTS = 9
+VOLUMES: dict[str, Any] = {"patients": PATIENTS, "seed": 7, "scanners": "one"}
+SLICES: dict[str, Any] = {"patients": PATIENTS, "seed": 7, "task": "classification"}
+SEVERAL: dict[str, Any] = {"patients": PATIENTS, "seed": 7}
 GROUPS = ("training_lq", "training_hq", "validation", "testing")
 
 load = Compose([LoadImage(reader="ITKReader"), EnsureChannelFirst(), Orientation("RAS", labels=None)])
@@ -43,14 +47,14 @@ def as_array(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("demo") / "data"
-    assert demo.make_demo_data(made, patients=PATIENTS, seed=7)
+    assert demo.make_demo_data(made, **VOLUMES)
     return made
 
 
 @pytest.fixture(scope="module")
 def slices_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("demo") / "slices"
-    assert demo.make_demo_data(made, patients=PATIENTS, seed=7, task="classification")
+    assert demo.make_demo_data(made, **SLICES)
     return made
 
 
@@ -65,7 +69,7 @@ def entries(datalist: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def test_the_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    demo.make_demo_data(tmp_path / "again", patients=PATIENTS, seed=7)
+    demo.make_demo_data(tmp_path / "again", **VOLUMES)
     assert digests(tmp_path / "again") == digests(folder)
 
 
@@ -190,7 +194,7 @@ def test_licence_and_readme_come_along(folder: Path) -> None:
 
 def test_complete_data_are_left_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "load_template", lambda: pytest.fail("the data were made again"))
-    assert not demo.make_demo_data(folder, patients=PATIENTS, seed=7)
+    assert not demo.make_demo_data(folder, **VOLUMES)
 
 
 @pytest.fixture
@@ -208,21 +212,21 @@ def copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_incomplete_data_are_made_anew(copy: Path, missing: str) -> None:
     (copy / missing).unlink()
     with pytest.raises(InterruptedError):
-        demo.make_demo_data(copy, patients=PATIENTS, seed=7)
+        demo.make_demo_data(copy, **VOLUMES)
 
 
 def test_data_of_another_seed_are_replaced_by_force_only(copy: Path) -> None:
     with pytest.raises(InputError, match="--force"):
-        demo.make_demo_data(copy, patients=PATIENTS, seed=8)
+        demo.make_demo_data(copy, **{**VOLUMES, "seed": 8})
     with pytest.raises(InterruptedError):
-        demo.make_demo_data(copy, patients=PATIENTS, seed=8, force=True)
+        demo.make_demo_data(copy, **{**VOLUMES, "seed": 8}, force=True)
 
 
 def test_data_for_another_task_are_replaced_by_force_only(copy: Path) -> None:
-    with pytest.raises(InputError, match=r"seed 7 for segmentation: .* --force"):
-        demo.make_demo_data(copy, patients=PATIENTS, seed=7, task="classification")
+    with pytest.raises(InputError, match=r"seed 7 for segmentation, scanners one: .* --force"):
+        demo.make_demo_data(copy, **SLICES)
     with pytest.raises(InterruptedError):
-        demo.make_demo_data(copy, patients=PATIENTS, seed=7, task="classification", force=True)
+        demo.make_demo_data(copy, **SLICES, force=True)
 
 
 def test_data_made_anew_take_the_place_of_the_old_ones(
@@ -232,8 +236,8 @@ def test_data_made_anew_take_the_place_of_the_old_ones(
     (old / "datalist.json").unlink()
     (old / "train" / "stale.nii.gz").touch()
     monkeypatch.setattr(demo, "load_template", lambda: None)
-    monkeypatch.setattr(demo, "_make_patient", lambda *_: [{"patient": "P"}])
-    assert demo.make_demo_data(old, patients=PATIENTS, seed=7)
+    monkeypatch.setattr(demo, "make_patient", lambda *_: [{"patient": "P"}])
+    assert demo.make_demo_data(old, **VOLUMES)
     assert (old / "datalist.json").exists()
     assert not (old / "train" / "stale.nii.gz").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
@@ -243,7 +247,7 @@ def test_a_failure_midway_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(demo, "_make_patient", fail)
+    monkeypatch.setattr(demo, "make_patient", fail)
     with pytest.raises(InputError, match="no space left"):
         demo.make_demo_data(tmp_path / "data", patients=PATIENTS)
     assert list(tmp_path.iterdir()) == []
@@ -279,7 +283,7 @@ def test_the_command_ends_with_one_sentence_and_status_1(tmp_path: Path) -> None
 
 
 def test_the_command_says_what_is_there_and_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    demo.main(["--output_dir", str(folder), "--patients", str(PATIENTS), "--seed", "7"])
+    demo.main(["--output_dir", str(folder), "--patients", str(PATIENTS), "--seed", "7", "--scanners", "one"])
     printed = capsys.readouterr().out
     assert "Already there" in printed
     assert str(folder / "datalist.json") in printed
@@ -291,10 +295,6 @@ def test_the_command_says_what_is_there_and_where(folder: Path, capsys: pytest.C
 def volume(folder: Path, entries: list[dict[str, Any]], key: str, patient: str) -> np.ndarray:
     """A patient's slices, put together again."""
     return np.stack([nib.load(folder / e[key]).dataobj for e in entries if e["patient"] == patient], axis=-1)
-
-
-def test_segmentation_data_name_no_task_like_those_made_before_there_was_another(datalist: dict[str, Any]) -> None:
-    assert "task" not in datalist["generator"]
 
 
 def test_half_of_every_patients_slices_have_lesions(slices_folder: Path) -> None:
@@ -367,10 +367,91 @@ def test_a_slice_without_room_gets_no_lesion_and_no_label() -> None:
 
 def test_complete_slices_are_left_as_they_are(slices_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "load_template", lambda: pytest.fail("the data were made again"))
-    assert not demo.make_demo_data(slices_folder, patients=PATIENTS, seed=7, task="classification")
+    assert not demo.make_demo_data(slices_folder, **SLICES)
 
 
 def test_the_readme_names_the_classes_of_the_task(folder: Path, slices_folder: Path) -> None:
     texts = [(made / "README.txt").read_text() for made in (folder, slices_folder)]
     assert ["grey matter" in text for text in texts] == [True, False]
     assert ["lesions" in text for text in texts] == [False, True]
+
+
+# ----------------------------------------------------------------------------------------------- several scanners
+
+
+@pytest.fixture(scope="module")
+def several_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("demo") / "several"
+    assert demo.make_demo_data(made, **SEVERAL)
+    return made
+
+
+@pytest.fixture(scope="module")
+def several(several_folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return load_datalist(several_folder)
+
+
+def test_high_quality_patients_come_from_every_scanner_in_turn(several: dict[str, list[dict[str, Any]]]) -> None:
+    assert [entry["style"] for entry in several["training_hq"]] == list(simulated_scanners.SCANNERS)
+
+
+def test_a_patient_held_out_has_references_by_every_scanner_and_a_guide_of_his_own(
+    several: dict[str, list[dict[str, Any]]],
+) -> None:
+    styles = {entry["image"]: entry["style"] for entry in several["training_hq"]}
+    for entry in several["validation"] + several["testing"]:
+        assert set(entry["references"]) == set(simulated_scanners.SCANNERS)
+        assert entry["reference"] == entry["references"][entry["style"]]
+        assert styles[entry["guide"]] == entry["style"]
+
+
+def test_scanners_differ_by_tone_and_by_tissue_contrast(several: dict[str, list[dict[str, Any]]]) -> None:
+    entry = several["testing"][0]
+    label = as_array(entry["label"])
+    means = {
+        style: np.array([as_array(Path(path))[label == value].mean() for value in (1, 2, 3)])
+        for style, path in entry["references"].items()
+    }
+    order = {style: values.argsort().tolist() for style, values in means.items()}
+    assert order["scanner_a"] == order["scanner_b"] == [0, 1, 2]
+    assert order["scanner_c"] == [2, 1, 0]
+    assert means["scanner_b"][0] < 0.7 * means["scanner_a"][0]
+
+
+def test_heads_have_a_dark_skull_within_a_scalp(several: dict[str, list[dict[str, Any]]]) -> None:
+    entry = several["training_hq"][0]
+    image, label = as_array(Path(entry["image"])), as_array(Path(entry["label"]))
+    middle = image[:, image.shape[1] // 2, 6] / image.max()
+    brain = np.flatnonzero(label[:, image.shape[1] // 2, 6])
+    beside = middle[: brain[0]]
+    scalp = int(beside.argmax())
+    assert beside[scalp] > 0.5
+    assert beside[scalp : brain[0]].min() < 0.3 * beside[scalp]
+
+
+def test_lesions_of_every_kind_change_the_image_where_they_are() -> None:
+    head = simulated_scanners.draw_head(
+        simulated_patients.simulate_anatomy(simulated_patients.load_template(), np.random.RandomState(0)),
+        np.random.RandomState(0),
+    )
+    scanner = simulated_scanners.SCANNERS["scanner_a"]
+    bare = dataclasses.replace(head, lesions=torch.zeros_like(head.lesions))
+    assert head.lesions.amax() > 0.3
+    assert float(head.lesions.sum() / (head.tissue[:3].sum() + 1)) < 0.1
+    images = [simulated_scanners.scan(which, scanner, np.random.RandomState(1)) for which in (bare, head)]
+    shown = simulated_patients.pairs_of_planes_averaged(head.lesions.amax(0)[None])[0].numpy()
+    changed = np.abs(images[1] - images[0])
+    assert changed[shown > 0.3].mean() > 0.05
+    assert changed[shown == 0].max() < 0.05
+
+
+def test_one_scanner_is_all_that_classification_has(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--scanners one only"):
+        demo.make_demo_data(tmp_path / "data", task="classification", scanners="several")
+    with pytest.raises(InputError, match='--scanners is "two" but must be several or one'):
+        demo.make_demo_data(tmp_path / "data", scanners="two")
+
+
+def test_data_by_several_scanners_are_left_as_they_are(several_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "load_template", lambda: pytest.fail("the data were made again"))
+    assert not demo.make_demo_data(several_folder, **SEVERAL)

@@ -27,7 +27,8 @@ __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_da
 LISTS = ("training_lq", "training_hq", "validation", "testing")
 """Names of the four lists of a datalist."""
 
-PATH_KEYS = ("image", "label", "reference")
+PATH_KEYS = ("image", "label", "reference", "guide")
+REFERENCES = "references"
 CLASS_IN_QUOTES = re.compile(r"\[.*\]|[-+.\d]+|true|false", re.IGNORECASE)
 PARTS = {"training_lq": "training", "training_hq": "training", "validation": "validation", "testing": "testing"}
 
@@ -89,6 +90,9 @@ def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[s
     ``"patient"``; without that every image is a patient of its own, known by its file name (by its path, if two images
     of one list share a file name). Give ``"patient"`` whenever one has several images. Further keys of an entry are
     passed on.
+
+    ``"guide"`` is a high-quality image of another patient that validation and evaluation guide the network by, in place
+    of the prototype. ``"references"`` holds clean images by style, for the guidance experiment.
 
     A ``"label"`` is the path of an image of class numbers (segmentation), a whole number of at least 0: the image's
     class (classification), or a list of a 0 or 1 for every class (classification where several may be present).
@@ -229,27 +233,39 @@ def _dataset_folder(dataset_dir: str | os.PathLike[str]) -> Path:
 def _read_entry(entry: Any, where: str, file: Path, folders: Sequence[Path]) -> Entry:
     if not isinstance(entry, dict) or not isinstance(entry.get("image"), str) or not entry["image"]:
         raise InputError(f'{where} in the datalist "{file}" has no "image": write it as {{"image": "path"}}')
-    known = (*PATH_KEYS, "patient")
+    known = (*PATH_KEYS, REFERENCES, "patient")
     result: Entry = {key: value for key, value in entry.items() if key not in known}
     for key in result:
         for meant in difflib.get_close_matches(key, known, n=1, cutoff=0.7):
             logger.warning('%s in the datalist "%s": "%s" is not used, "%s" would be', where, file, key, meant)
-    for key in PATH_KEYS:
-        if entry.get(key) is None:
-            continue
-        if key == "label" and not isinstance(entry[key], str):
-            result[key] = _read_class(entry[key], f'"label" of {where} in the datalist "{file}"')
-            continue
-        if not isinstance(entry[key], str):
-            raise InputError(f'"{key}" of {where} in the datalist "{file}" is not a path in quotes')
-        paths = [Path(os.path.normpath(folder / Path(entry[key]).expanduser())) for folder in folders]
-        found = next((path for path in paths if path.exists()), None)
-        if key == "label" and found is None and CLASS_IN_QUOTES.fullmatch(entry[key]):
-            _read_class(entry[key], f'"label" of {where} in the datalist "{file}"')
-        result[key] = str(found or paths[0])
+    for key in (*PATH_KEYS, REFERENCES):
+        if entry.get(key) is not None:
+            result[key] = _read_value(key, entry[key], f'"{key}" of {where} in the datalist "{file}"', folders)
     if entry.get("patient") is not None:
         result["patient"] = str(entry["patient"])
     return result
+
+
+def _read_value(key: str, value: Any, name: str, folders: Sequence[Path]) -> Any:
+    """Check what an entry has under a key of files: a path, paths by style, or a class in the place of a label."""
+    if key == REFERENCES:
+        if not isinstance(value, dict):
+            raise InputError(f'{name} are not paths by style: write them as {{"style": "path"}}')
+        return {style: _resolve(path, folders, name) for style, path in value.items()}
+    if key == "label" and not isinstance(value, str):
+        return _read_class(value, name)
+    path = _resolve(value, folders, name)
+    if key == "label" and not Path(path).exists() and CLASS_IN_QUOTES.fullmatch(value):
+        _read_class(value, name)
+    return path
+
+
+def _resolve(path: Any, folders: Sequence[Path], name: str) -> str:
+    """Return the first place where a path leads somewhere, or else the first of all."""
+    if not isinstance(path, str):
+        raise InputError(f"{name} is not a path in quotes")
+    places = [Path(os.path.normpath(folder / Path(path).expanduser())) for folder in folders]
+    return str(next((place for place in places if place.exists()), places[0]))
 
 
 def _read_class(label: Any, name: str) -> int | list[int]:
@@ -277,7 +293,9 @@ def _check_domains(lists: Datalist, source: str) -> None:
 
 
 def _check_files(lists: Datalist) -> None:
-    paths = [entry[key] for name in LISTS for entry in lists[name] for key in _paths(entry)]
+    entries = [entry for name in LISTS for entry in lists[name]]
+    paths = [entry[key] for entry in entries for key in _paths(entry)]
+    paths += [path for entry in entries for path in entry.get(REFERENCES, {}).values()]
     missing = [path for path in paths if not Path(path).exists()]
     if missing:
         more = f" (and {len(missing) - 1} more files of the datalist)" if len(missing) > 1 else ""

@@ -15,11 +15,24 @@ from monai.transforms.utils import create_rotate
 
 from ..errors import InputError
 
-__all__ = ["SPACING", "SPATIAL_SIZE", "Patient", "Template", "draw_lesions", "load_template", "simulate_patient"]
+__all__ = [
+    "SPACING",
+    "SPATIAL_SIZE",
+    "Anatomy",
+    "Patient",
+    "Template",
+    "draw_lesions",
+    "load_template",
+    "simulate_anatomy",
+    "simulate_patient",
+]
 
 SPATIAL_SIZE = (96, 112, 16)
 SPACING = (2.0, 2.0, 4.0)
 """Voxel size of the images in mm; slices are the last axis."""
+
+FINE_SIZE = (SPATIAL_SIZE[0], SPATIAL_SIZE[1], 2 * SPATIAL_SIZE[2])
+"""Size of the grid of 2 mm on which anatomy is made."""
 
 LESION_RADIUS = (3.5, 5.0)
 """In mm."""
@@ -47,6 +60,26 @@ class Template:
 
     maps: torch.Tensor
     affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One person's head, on a grid of 2 mm, before any scanner has seen it.
+
+    Attributes:
+        tissue: share of cerebrospinal fluid or other brain, of grey and of white matter in each voxel: (3, *FINE_SIZE).
+        mask: share of brain, the sum of these.
+        texture: what the template's T1 image shows beyond its tissues, 0 outside of the brain.
+    """
+
+    tissue: torch.Tensor
+    mask: torch.Tensor
+    texture: torch.Tensor
+
+    def label(self) -> np.ndarray:
+        """Return the most probable class of each voxel of the image, see `LABELS`: uint8 of shape `SPATIAL_SIZE`."""
+        shares = pairs_of_planes_averaged(torch.cat([1 - self.mask[None], self.tissue]))
+        return shares.argmax(0).numpy().astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -93,8 +126,8 @@ def load_template() -> Template:
     return Template(torch.from_numpy(np.stack([t1 * mask, other, grey * mask, white * mask])), np.asarray(image.affine))
 
 
-def simulate_patient(template: Template, random_state: np.random.RandomState, gamma: float = 1.0) -> Patient:
-    r"""Simulate one head: own anatomy, tissue contrast and position.
+def simulate_anatomy(template: Template, random_state: np.random.RandomState) -> Anatomy:
+    r"""Deform the template into one person's head.
 
     The template is sampled once, at :math:`p - w\,e^{-|(p - v)/s|^2} (p - v)` with
     :math:`p = c + R S^{-1} x + u_{22}(x) + u_7(x)`: a head scaled by 0.92 to 1.08 per axis, turned by up to 6 degrees
@@ -102,35 +135,49 @@ def simulate_patient(template: Template, random_state: np.random.RandomState, ga
     over 7 mm (1.3 mm); w in [-0.25, 0.4] shrinks or widens the ventricles around v.
 
     Tissue probabilities are sharpened (:math:`p_k^2 / \sum_j p_j^2`), since those of the template average 152 people.
-    Intensities follow from them and from tissue means drawn for this patient, and keep half of the template's texture.
-    Slices average two planes of 2 mm, hence have partial volumes. The label is the most probable class.
+
+    Args:
+        template: the anatomy to start from.
+        random_state: all randomness comes from here.
+    """
+    maps = _deformed(template, random_state, FINE_SIZE)
+    probability = maps[1:].clamp(0, 1)
+    mask = probability.sum(0).clamp(0, 1)
+    sharp = probability**2
+    sharp = sharp / sharp.sum(0).clamp_min(1e-6) * mask
+    texture = maps[0] - torch.tensordot(torch.tensor([0.34, 0.65, 0.84]), probability, dims=1)
+    return Anatomy(sharp, mask, texture * mask)
+
+
+def simulate_patient(template: Template, random_state: np.random.RandomState, gamma: float = 1.0) -> Patient:
+    """Simulate one head without scalp: own anatomy (:func:`simulate_anatomy`), tissue contrast and position.
+
+    Intensities follow from tissue means drawn for this patient, and keep half of the template's texture. Slices average
+    two planes of 2 mm, hence have partial volumes. The label is the most probable class.
 
     Args:
         template: the anatomy to start from.
         random_state: all randomness comes from here.
         gamma: exponent applied to the intensities: the contrast style, see `CONTRAST_STYLES`.
     """
-    fine_size = (SPATIAL_SIZE[0], SPATIAL_SIZE[1], 2 * SPATIAL_SIZE[2])
-    maps = _deformed(template, random_state, fine_size)
-    probability = maps[1:].clamp(0, 1)
-    mask = probability.sum(0).clamp(0, 1)
-    sharp = probability**2
-    sharp = sharp / sharp.sum(0).clamp_min(1e-6) * mask
-
+    anatomy = simulate_anatomy(template, random_state)
     own = [random_state.normal(mean, std) for mean, std in ((0.28, 0.03), (0.62, 0.02), (0.88, 0.015))]
-    texture = maps[0] - torch.tensordot(torch.tensor([0.34, 0.65, 0.84]), probability, dims=1)
-    image = torch.tensordot(torch.tensor(own, dtype=torch.float32), sharp, dims=1) + 0.5 * texture * mask
-    image = _pairs_of_planes_averaged(image[None])[0].clamp(0, 1) ** gamma
-    label = _pairs_of_planes_averaged(torch.cat([1 - mask[None], sharp])).argmax(0)
+    image = torch.tensordot(torch.tensor(own, dtype=torch.float32), anatomy.tissue, dims=1) + 0.5 * anatomy.texture
+    image = pairs_of_planes_averaged(image[None])[0].clamp(0, 1) ** gamma
+    return Patient(image.numpy(), anatomy.label(), draw_position(random_state))
 
+
+def draw_position(random_state: np.random.RandomState) -> np.ndarray:
+    """Draw where a patient lies in the scanner: voxel to RAS+ millimetres."""
     # Rounded to what a DICOM decimal string can hold, so that both formats agree.
     origin = np.round(-(np.array(SPATIAL_SIZE) - 1) / 2 * np.array(SPACING) + random_state.uniform(-15, 15, 3), 2)
     affine = np.diag([*SPACING, 1.0])
     affine[:3, 3] = origin
-    return Patient(image.numpy(), label.numpy().astype(np.uint8), affine)
+    return affine
 
 
-def _pairs_of_planes_averaged(volume: torch.Tensor) -> torch.Tensor:
+def pairs_of_planes_averaged(volume: torch.Tensor) -> torch.Tensor:
+    """Return slices of 4 mm of a volume with planes of 2 mm, (..., 2 Z) to (..., Z)."""
     return volume.unflatten(-1, (-1, 2)).mean(-1)
 
 
@@ -145,27 +192,28 @@ def _deformed(template: Template, random_state: np.random.RandomState, size: tup
     # The centre of the field of view: about 10 mm above the commissures, where all slices show plenty of brain.
     centre = np.array([0.0, -16.0, 11.0]) + random_state.uniform(-4, 4, 3)
     point = torch.tensordot(torch.as_tensor(rotation @ inverse_scale, dtype=torch.float32), position, dims=1)
-    point = point + _column(centre)
+    point = point + column(centre)
     for correlation, amplitude in ((22.0, (2.5, 3.0, 2.5)), (7.0, (1.3, 1.3, 1.3))):
-        point = point + _random_field(random_state, correlation, size) * _column(amplitude)
+        point = point + random_field(random_state, correlation, size) * column(amplitude)
 
-    offset = point - _column((0.0, -12.0, 16.0))
+    offset = point - column((0.0, -12.0, 16.0))
     widening = random_state.uniform(-0.25, 0.4)
-    near_ventricles = torch.exp(-((offset / _column((24.0, 34.0, 20.0))) ** 2).sum(0))
+    near_ventricles = torch.exp(-((offset / column((24.0, 34.0, 20.0))) ** 2).sum(0))
     point = point - widening * near_ventricles * offset
 
     shape = np.array(template.maps.shape[1:])
     # MONAI resamples at voxel positions counted from the middle of the volume.
-    voxel = (point - _column(template.affine[:3, 3])) / _column(np.diag(template.affine)[:3]) - _column((shape - 1) / 2)
+    voxel = (point - column(template.affine[:3, 3])) / column(np.diag(template.affine)[:3]) - column((shape - 1) / 2)
     resample = Resample(mode="bilinear", padding_mode="zeros", dtype=np.float32)
     return torch.as_tensor(resample(template.maps, grid=torch.cat([voxel, torch.ones_like(voxel[:1])])))
 
 
-def _column(values: Any) -> torch.Tensor:
+def column(values: Any) -> torch.Tensor:
+    """Return a vector as (n, 1, 1, 1), to be combined with n volumes."""
     return torch.tensor(np.array(values), dtype=torch.float32)[:, None, None, None]
 
 
-def _random_field(random_state: np.random.RandomState, correlation: float, size: tuple[int, ...]) -> torch.Tensor:
+def random_field(random_state: np.random.RandomState, correlation: float, size: tuple[int, ...]) -> torch.Tensor:
     """Three Gaussian random fields of unit variance on a grid of 2 mm, smoothed over `correlation` mm: (3, *size)."""
     step = correlation / 2
     margin = 6
