@@ -64,19 +64,33 @@ class Pyramid(nn.Module):
 
 
 class GuidanceEncoder(nn.Module):
-    """The posterior of the cue, q(v_z | z) = N(mu(z), sigma^2(z)): two linear heads on the pooled features."""
+    """The posterior of the cue, q(v_z | z) = N(mu(z), sigma^2(z)): two linear heads on statistics of the foreground.
+
+    They say how the guide looks, and not whose head it shows: mean and deviation of each channel of each level.
+    """
 
     def __init__(self, in_channels: int, channels: Widths, cue_channels: int) -> None:
         super().__init__()
         self.trunk = Pyramid(in_channels, channels, of_guide=True)
-        self.mean = nn.Linear(channels[-1], cue_channels)
-        self.log_variance = nn.Linear(channels[-1], cue_channels)
+        self.mean = nn.Linear(2 * sum(channels), cue_channels)
+        self.log_variance = nn.Linear(2 * sum(channels), cue_channels)
         # The noise starts small. Under much noise the enhancer learns to ignore the cue before there is one.
         nn.init.constant_(self.log_variance.bias, -2.0)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.trunk(z)[-1].mean((2, 3))
-        return self.mean(pooled), self.log_variance(pooled).clamp(-10, 10)
+        found = statistics(z, self.trunk(z))
+        return self.mean(found), self.log_variance(found).clamp(-10, 10)
+
+
+def statistics(z: Tensor, features: list[Tensor]) -> Tensor:
+    weight, found = (z.mean(1, keepdim=True) / 0.1).clamp(1e-3, 1.0), list[Tensor]()
+    for level in features:
+        weight = F.avg_pool2d(weight, 2, ceil_mode=True)
+        share = weight / weight.sum((2, 3), keepdim=True)
+        mean = (share * level).sum((2, 3))
+        variance = (share * (level - mean[..., None, None]).square()).sum((2, 3))
+        found += [mean, (variance + 1e-6).sqrt()]
+    return torch.cat(found, dim=1)
 
 
 class AdaLIN(nn.Module):
@@ -136,7 +150,7 @@ class Enhancer(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = modulate(block(torch.cat([x, skip], dim=1)), joint)
         logit = self.final(x)
-        if self.head == "residual":  # correct the input; "plain" draws the image anew, as in the paper
+        if self.head == "residual":  # correct the input; "plain", the paper's, draws the image anew
             logit = logit + torch.logit(padded, eps=0.05)
         return torch.sigmoid(logit)[..., : y.shape[2], : y.shape[3]], features
 
@@ -156,7 +170,7 @@ class HQGNet(nn.Module):
     prototype: Tensor
 
     def __init__(
-        self, in_channels: int, channels: Widths, guidance: Widths, cue: int, code: int, head: str = "residual"
+        self, in_channels: int, channels: Widths, guidance: Widths, cue: int, code: int, head: str = "plain"
     ) -> None:
         super().__init__()
         self.enhancer = Enhancer(in_channels, channels, cue, code, head)
@@ -258,28 +272,52 @@ def multi_encoder_loss(judged: list[list[Tensor]], targets: list[list[Tensor]]) 
     return torch.stack(distances).mean()
 
 
-# Those of train.yaml, which computes identity in every second step only, with twice the weight.
-WEIGHTS = {"adversarial": 1.0, "consistency": 0.5, "wavelet": 1.5, "multi_encoder": 1.0, "identity": 2.0, "kl": 0.1}
+SSIM_WEIGHT = 0.3
 
 
-def enhancement_terms(network: HQGNet, d: Discriminator, y: Tensor, z: Tensor, e: Enhanced) -> dict[str, Tensor]:
-    """The weighted terms of L_enh, which enhancer and guidance encoder minimise."""
+def restoration_loss(x: Tensor, z: Tensor) -> Tensor:
+    """L_res: L1 and, weighted, 1 - SSIM with a Gaussian window of 7 pixels (Wang et al. 2004)."""
+    tap = torch.exp(-0.5 * ((torch.arange(7) - 3.0) / 1.5) ** 2).to(x)
+    window = torch.outer(tap, tap) / tap.sum() ** 2
+    images = torch.stack([x, z, x * x, z * z, x * z]).flatten(0, 2)[:, None]
+    mx, mz, xx, zz, xz = F.conv2d(images, window[None, None]).chunk(5)
+    contrast = (2 * (xz - mx * mz) + 0.03**2) / (xx - mx**2 + zz - mz**2 + 0.03**2)
+    ssim = contrast * (2 * mx * mz + 0.01**2) / (mx**2 + mz**2 + 0.01**2)
+    return F.l1_loss(x, z) + SSIM_WEIGHT * (1 - ssim.mean())
+
+
+# Those of train.yaml.
+WEIGHTS = {
+    "adversarial": 0.1,
+    "consistency": 0.1,
+    "wavelet": 0.1,
+    "multi_encoder": 0.1,
+    "restoration": 10.0,
+    "kl": 1e-3,
+}
+
+
+def guidance_terms(network: HQGNet, z: Tensor, clean: Tensor, degraded: Tensor) -> dict[str, Tensor]:
+    """The weighted terms that hold the guide: a degraded image of another tone comes back under its own study."""
+    mean, log_variance = network.guidance(z)
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
+    restored = network.enhancer(degraded, network.draw_cue(mean, log_variance))[0]
+    terms = {"restoration": restoration_loss(restored, clean), "kl": kl.mean()}
+    return {name: WEIGHTS[name] * term for name, term in terms.items()}
+
+
+def unpaired_terms(network: HQGNet, d: Discriminator, y: Tensor, e: Enhanced) -> dict[str, Tensor]:
+    """The weighted terms of low-quality images. With those of the guide, enhancer and encoder minimise their sum."""
     by_d, by_g = frozen(d, e.pred), frozen(network.guidance.trunk, e.pred)
-    cue = frozen(network.guidance.mean, by_g[-1].mean((2, 3)))
+    cue = frozen(network.guidance.mean, statistics(e.pred, by_g))
     by_e = frozen(network.enhancer.encoder, network.enhancer.pad(e.pred))
     with torch.no_grad():
         of_d, of_g = d(y)[:-1], network.guidance.trunk(y)
-    drawn = network.draw_cue(e.mean, e.log_variance)
-    # The guide comes back unchanged whatever its tone was: so the contrast has to come from the cue.
-    gamma = torch.empty(len(z), 1, 1, 1).uniform_(math.log(0.5), math.log(2.0)).exp()
-    kl = 0.5 * (e.mean.square() + e.log_variance.exp() - 1.0 - e.log_variance)
     terms = {
         "adversarial": (by_d[-1] - 1).square().mean(),  # least squares (Mao et al. 2017): D should say "real"
         "consistency": F.l1_loss(cue, e.mean.detach()),  # the result carries the cue that it was given
         "wavelet": wavelet_loss(e.pred, y),
         "multi_encoder": multi_encoder_loss([by_d[:-1], by_g, by_e], [of_d, of_g, e.features]),
-        "identity": F.l1_loss(network.enhancer(z.clamp_min(0).pow(gamma), drawn)[0], z),
-        "kl": kl.mean(0).clamp_min(1.0).mean(),  # one nat of each component is free (Kingma et al. 2016)
     }
     return {name: WEIGHTS[name] * term for name, term in terms.items()}
 
@@ -307,8 +345,12 @@ class Training(NamedTuple):
     task_loss: Any = lambda logits, labels: F.cross_entropy(logits, labels.squeeze(1).long())
 
 
-def step(t: Training, y: Tensor, z: Tensor, halves: tuple[tuple[Tensor, ...], ...] = ()) -> dict[str, float]:
-    """One step of enhancement; of both levels with labelled halves, (y_A, t_A, z_A, t_zA) and (y_B, t_B, z_B)."""
+def step(t: Training, batch: tuple[Tensor, ...], halves: tuple[tuple[Tensor, ...], ...] = ()) -> dict[str, float]:
+    """One step of enhancement; of both levels with labelled halves, (y_A, t_A, z_A, t_zA) and (y_B, t_B, z_B).
+
+    A batch is (y, z, clean, degraded): clean is another slice of z's study, degraded the same in another tone.
+    """
+    y, z, clean, degraded = batch
     losses: dict[str, Tensor] = {}
     # Lower problem: S learns to read enhanced images of half A, and labelled guides. The enhancer is constant.
     if halves:
@@ -325,7 +367,7 @@ def step(t: Training, y: Tensor, z: Tensor, halves: tuple[tuple[Tensor, ...], ..
     losses["discriminator"] = 0.5 * ((real - 1).square().mean() + fake.square().mean())
     descend(losses["discriminator"], t.d_optimizer, t.d)
     # Upper problem: the enhancement objective, and how well others read enhanced images of half B.
-    terms = enhancement_terms(t.network, t.d, y, z, e)
+    terms = unpaired_terms(t.network, t.d, y, e) | guidance_terms(t.network, z, clean, degraded)
     if halves:
         y_b, t_b, z_b = halves[1]
         x_b = t.network.enhance_guided(y_b, z_b).pred
@@ -343,8 +385,8 @@ if __name__ == "__main__":
     s = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.InstanceNorm2d(8), nn.ELU(), nn.Conv2d(8, 2, 3, padding=1))
     others = (copy.deepcopy(s).requires_grad_(False),)  # in the bundle two networks, which have learnt before
     adam = [torch.optim.Adam(n.parameters(), 1e-3, (0.5, 0.999)) for n in (network, d, s)]
-    y, z, y_a, z_a, y_b, z_b = torch.rand(6, 2, 1, 32, 32)
+    y, z, y_a, z_a, y_b, z_b, clean = torch.rand(7, 2, 1, 32, 32)
     t_a, t_b = (z_a > 0.5).float(), (z_b > 0.5).float()
     for halves in ((), ((y_a, t_a, z_a, t_a), (y_b, t_b, z_b))):
-        losses = step(Training(network, adam[0], d, adam[1], s, adam[2], others), y, z, halves)
+        losses = step(Training(network, adam[0], d, adam[1], s, adam[2], others), (y, z, clean, 0.7 * clean), halves)
         print({name: round(value, 3) for name, value in losses.items()})

@@ -64,7 +64,7 @@ FORMER = """
     inner_steps finite_difference_epsilon neumann_terms damping neumann_step_size downstream_channels
     downstream_learning_rate downstream_batch_size upper_batch_size guide_weight downstream_judge_layers epochs
     steps_per_epoch batch_size learning_rate guidance_learning_rate d_learning_rate betas loss_weights wavelet
-    wavelet_level_weights wavelet_stationary wavelet_relative identity_interval identity_gamma kl_free_nats
+    wavelet_level_weights wavelet_stationary wavelet_relative kl_free_nats
     r1_weight max_grad_norm ema_momentum amp num_workers cache_rate val_interval model_metric
     early_stop_patience pause_after resume panel_cases mlflow tracking_uri experiment_name run_name calibrates
     multi_label downstream_loss downstream_norm downstream_blocks downstream_init_features
@@ -138,5 +138,5 @@ def test_arguments_of_a_component_hold_its_defaults() -> None:
     arguments = evaluated("command_line.arguments_of('network_def')", network_def=network, dims=3)
     assert arguments["channels"] == [4, 6]
     assert arguments["spatial_dims"] == 3
-    assert arguments["cue_channels"] == 64
+    assert arguments["cue_channels"] == 16
     assert HQGNet(**arguments).guided

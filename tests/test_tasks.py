@@ -95,7 +95,10 @@ def test_an_unknown_task_is_refused() -> None:
 
 def test_masks_are_read_checked_and_varied_with_the_image_and_classes_are_not() -> None:
     masks, classes = SegmentationTask(2), ClassificationTask(2)
-    assert (masks.spatial_keys, classes.spatial_keys) == (["image", "label", "reference"], ["image", "reference"])
+    assert (masks.spatial_keys, classes.spatial_keys) == (
+        ["image", "label", "reference", "guide"],
+        ["image", "reference", "guide"],
+    )
     assert (masks.varied_keys, classes.varied_keys) == (["image", "label"], ["image"])
     assert (masks.mask_key, classes.mask_key) == ("label", None)
 

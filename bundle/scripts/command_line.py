@@ -54,8 +54,6 @@ FORMER_SETTINGS = {
     "wavelet_level_weights": "loss#wavelet#level_weights",
     "wavelet_stationary": "loss#wavelet#stationary",
     "wavelet_relative": "loss#wavelet#relative",
-    "identity_interval": "loss#identity_interval",
-    "identity_gamma": "loss#identity_gamma",
     "kl_free_nats": "loss#kl_free_nats",
     "r1_weight": "train#trainer#r1_weight",
     "max_grad_norm": "train#trainer#max_grad_norm",

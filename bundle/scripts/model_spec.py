@@ -16,9 +16,9 @@ from .files import atomic_write
 
 __all__ = ["ModelSpec", "content_digest"]
 
-VERSION = 1
+VERSION = 2
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
-_OPTIONAL = ("thresholds", "downstream")
+_OPTIONAL = ("thresholds", "downstream", "styles")
 
 
 class ModelSpec:
@@ -36,6 +36,8 @@ class ModelSpec:
             model is not calibrated.
         downstream: description of the downstream network beside it, see :meth:`scripts.tasks.Task.describe`. Defaults
             to None: there is none.
+        styles: prototypes of the styles of the high-quality set by name, each with ``"mean"`` and ``"std"`` of its
+            cues, lists of floats. Defaults to None: the set names none.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ModelSpec:
         slice_axis: int = 2,
         thresholds: Mapping[str, Any] | None = None,
         downstream: Mapping[str, Any] | None = None,
+        styles: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = dict(network)
         self.percentiles = (float(percentiles[0]), float(percentiles[1]))
@@ -53,6 +56,7 @@ class ModelSpec:
         self.slice_axis = int(slice_axis)
         self.thresholds = None if thresholds is None else dict(thresholds)
         self.downstream = None if downstream is None else dict(downstream)
+        self.styles = None if styles is None else dict(styles)
 
     @staticmethod
     def path_beside(model_file: str | Path) -> Path:
@@ -83,11 +87,8 @@ class ModelSpec:
         if missing:
             raise InputError(f'"{path}" lacks "{missing[0]}": copy it anew along with model.pt.')
         try:
-            return cls(
-                **{key: content[key] for key in _REQUIRED},
-                thresholds=content.get("thresholds"),
-                downstream=content.get("downstream"),
-            )
+            known: dict[str, Any] = {key: content.get(key) for key in (*_REQUIRED, *_OPTIONAL)}
+            return cls(**known)
         except (TypeError, ValueError, IndexError) as error:
             raise InputError(f'"{path}" is malformed ({error}): copy it anew along with model.pt.') from error
 

@@ -16,7 +16,7 @@ from monai.networks import eval_mode
 from monai.transforms import Transform
 from torch import nn
 
-from .data import IMAGE, LABEL
+from .data import GUIDE, IMAGE, LABEL
 from .engines import REFERENCE
 from .errors import InputError
 from .handlers.task_metrics import Hausdorff95, SurfaceDice, TaskAccuracy, TaskAUC, TaskDice
@@ -73,7 +73,8 @@ class Task(ABC):
     @property
     def spatial_keys(self) -> list[str]:
         """Keys of a datalist's entry that are read from image files."""
-        return [IMAGE, LABEL, REFERENCE] if self.image_labels else [IMAGE, REFERENCE]
+        labels = [LABEL] if self.image_labels else []
+        return [IMAGE, *labels, REFERENCE, GUIDE]
 
     @property
     def varied_keys(self) -> list[str]:

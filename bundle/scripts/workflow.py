@@ -17,9 +17,10 @@ from monai.transforms import Compose
 from torch import nn
 
 from .command_line import refuse_unknown_settings
+from .cues import collect_cues
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
-from .handlers import collect_cues, load_model
+from .handlers import load_model
 from .inference import CaseEnhancer, calibrate
 from .inferers import ConsistentInferer, usable_device
 from .io import find_cases
@@ -32,8 +33,16 @@ from .transforms import CheckImaged, OrientVolumesd, RescaleIntensityd
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
 
-_FLAGS = ("amp", "resume", "mlflow", "network_def#guided", "loss#wavelet#stationary", "loss#wavelet#relative")
-_IMAGE_METRICS = ("psnr", "ssim", "ms_ssim")
+_FLAGS = (
+    "amp",
+    "fit_noise",
+    "resume",
+    "mlflow",
+    "network_def#guided",
+    "loss#wavelet#stationary",
+    "loss#wavelet#relative",
+)
+_IMAGE_METRICS = ("psnr", "ssim", "ms_ssim", "haarpsi")
 
 
 def present(*groups: Any) -> list[Any]:
@@ -327,6 +336,14 @@ def guides_by_style(entries: Entries, preprocessing: Callable[[Any], Any]) -> di
     """Return the prepared high-quality items of a datalist by their ``"style"``; those without one are left out."""
     styles = sorted({entry["style"] for entry in entries if "style" in entry})
     return {style: [preprocessing(entry) for entry in entries if entry.get("style") == style] for style in styles}
+
+
+def with_references(entries: Entries, preprocessing: Callable[[Any], Any]) -> Iterable[dict[str, Any]]:
+    """Give the prepared items of a datalist, with their ``"references"`` by style where they have some."""
+    for entry in entries:
+        references = entry.get("references", {})
+        prepared = {style: preprocessing({"image": path})["image"] for style, path in references.items()}
+        yield {**preprocessing(entry), "references": prepared}
 
 
 # --------------------------------------------------------------------------------------------------------- inference

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from monai.data import DataLoader, MetaTensor, get_track_meta
 from monai.engines import Workflow
 from monai.transforms import (
     Compose,
+    Lambda,
     Lambdad,
     MapTransform,
     OneOf,
     RandAdjustContrastd,
     RandFlipd,
+    RandShiftIntensity,
     RandShiftIntensityd,
     RandSpatialCropd,
     SpatialPadd,
@@ -357,3 +360,63 @@ def test_a_draw_from_cached_volumes_takes_few_milliseconds() -> None:
         data[index]
     # 1.5 ms on one core of a small machine; with metadata, or a new generator for every transform, over 6 ms
     assert (time.process_time() - start) / 50 < 4e-3
+
+
+# ----------------------------------------------------------------------------------------------- guided restoration
+
+
+HALVED = Compose([Lambda(lambda image: image / 2)])
+
+
+def study(patient: str, style: str, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    return [{"image": torch.full((1, 2, 2), float(n)), "patient": patient, "style": style} for n in numbers]
+
+
+def test_without_a_degradation_there_is_nothing_to_restore() -> None:
+    assert set(dataset()[0]) == {"image", "guide"}
+
+
+def test_a_clean_image_is_of_the_guides_own_patient_and_style() -> None:
+    hq = study("a", "t1", [10, 11]) + study("a", "t2", [20]) + study("b", "t1", [30, 31, 32])
+    data = UnpairedDataset(entries(0, 3), hq, IDENTITY, progress=False, degradation=HALVED)
+    seen = {(number(data[i]["guide"]) // 10, number(data[i]["clean"]) // 10) for i in range(60)}
+    assert seen == {(1, 1), (2, 2), (3, 3)}
+    assert len({number(data[i]["clean"]) for i in range(60)}) == 6
+    assert any(number(data[i]["guide"]) != number(data[i]["clean"]) for i in range(20))
+
+
+def test_a_volume_is_a_study_of_its_own_and_gives_another_slice() -> None:
+    volumes = [
+        {"image": (10 * place + torch.arange(4.0)).expand(1, 4, 4, 4).clone(), "patient": "a"} for place in (1, 2)
+    ]
+    slices = Compose([RandSliced("image", spatial_dims=2, slice_axis=2)])
+    data = UnpairedDataset(
+        entries(0, 3), volumes, IDENTITY, random_transform=slices, progress=False, degradation=HALVED
+    )
+    drawn = [(number(data[i]["guide"]), number(data[i]["clean"])) for i in range(60)]
+    assert all(guide // 10 == clean // 10 for guide, clean in drawn)
+    assert len({(guide % 10, clean % 10) for guide, clean in drawn}) > 8
+
+
+def test_the_degraded_image_is_the_clean_one_degraded_with_random_numbers_of_its_place() -> None:
+    data = dataset(degradation=Compose([RandShiftIntensity(offsets=0.4, prob=1.0)]))
+    shifts = [data[i]["degraded"] - data[i]["clean"] for i in range(10)]
+    assert len({round(float(shift.flatten()[0]), 5) for shift in shifts}) == 10
+    torch.testing.assert_close(dataset(degradation=data.degradation)[7]["degraded"], data[7]["degraded"])
+
+
+def test_a_style_transform_changes_guide_and_clean_image_alike() -> None:
+    style = Compose([RandShiftIntensityd(["guide", "clean"], offsets=0.4, prob=1.0)])
+    plain, styled = dataset(degradation=HALVED), dataset(degradation=HALVED, style_transform=style)
+    for i in range(5):
+        changes = [styled[i][key] - plain[i][key] for key in ("guide", "clean")]
+        torch.testing.assert_close(changes[0], changes[1])
+        assert float(changes[0].abs().max()) > 0
+        torch.testing.assert_close(styled[i]["degraded"], styled[i]["clean"] / 2)
+
+
+def test_labelled_streams_restore_nothing() -> None:
+    labelled = [{**entry, "label": torch.zeros(1, 2, 2)} for entry in entries(0, 4)]
+    data = UnpairedDataset(labelled, entries(100, 4), IDENTITY, progress=False, degradation=HALVED)
+    assert "degraded" in data[0]
+    assert all("degraded" not in half[0] for half in data.labelled_halves(4, 4))

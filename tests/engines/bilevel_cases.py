@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from scripts.data import EpochSampler, UnpairedDataset
 from scripts.engines import BilevelSettings, BilevelTask, EnhancementTrainer
 from scripts.networks import HQGNet
+from scripts.transforms import RandScannerDegradation
 
 STEPS = 3
 
@@ -44,7 +45,12 @@ def dice() -> DiceCELoss:
 
 def data_set(hq_labels: bool = True) -> UnpairedDataset:
     return UnpairedDataset(
-        items(noisy=True), items(noisy=False, labelled=hq_labels), lambda item: item, length=2 * STEPS, progress=False
+        items(noisy=True),
+        items(noisy=False, labelled=hq_labels),
+        lambda item: item,
+        length=2 * STEPS,
+        progress=False,
+        degradation=RandScannerDegradation(),
     )
 
 

@@ -87,7 +87,7 @@ def test_separate_training_gives_the_enhancer_that_there_would_be_without_a_task
     """What is drawn at random aside: every pass through the network and every loader draws."""
 
     def without_noise(bilevel: BilevelTask | None) -> torch.Tensor:
-        engine = trainer(bilevel, loss_function=EnhancementLoss(2, {"identity": 0.0}))
+        engine = trainer(bilevel, loss_function=EnhancementLoss(2))
         engine.network.draw_cue = lambda mean, log_variance: mean  # type: ignore[method-assign]
         engine.run()
         return weights(engine.network)
@@ -214,7 +214,7 @@ def test_the_task_leaves_the_downstream_network_to_the_lower_problem(norm: str) 
     before = weights(bilevel.network)
     batch = next(iter(engine.data_loader))  # type: ignore[call-overload]
     enhanced = engine.network.enhance_guided(batch["image"], batch["guide"])
-    terms = engine.enhancement_terms(batch, enhanced, bilevel.encoders)
+    terms = engine.unpaired_terms(batch, enhanced, bilevel.encoders)
     terms |= bilevel.upper_terms(engine.enhance, LowerSolution(torch.zeros(()))).terms
     assert {"task", "multi_encoder"} <= set(terms)
     torch.stack(list(terms.values())).sum().backward()
@@ -292,14 +292,17 @@ def test_the_downstream_network_begins_as_one_of_them(mode: str) -> None:
     assert torch.equal(weights(bilevel.network), weights(bilevel.frozen_networks.networks[0]))
 
 
-def test_in_the_warm_up_the_enhancer_learns_from_the_frozen_networks_alone() -> None:
-    engine = trainer(task(frozen_task_networks=2, frozen_task_steps=40, warmup_epochs=12), max_epochs=13)
+def test_in_the_warm_up_the_enhancer_learns_from_the_frozen_networks_and_keeps_its_guide() -> None:
+    engine = trainer(
+        task(frozen_task_networks=2, frozen_task_steps=40, warmup_epochs=12, warmup_objective="frozen_task"),
+        max_epochs=13,
+    )
     discriminator = weights(engine.discriminator)
     adversary: list[torch.Tensor] = []
     engine.add_event_handler(Events.EPOCH_STARTED(once=13), lambda: adversary.append(weights(engine.discriminator)))
     losses = losses_of(engine)
     warm_up, after = losses[: 12 * STEPS], losses[12 * STEPS :]
-    assert all(set(found) == {"frozen_task", "total"} for found in warm_up)
+    assert all(set(found) == {"frozen_task", "restoration", "kl", "total"} for found in warm_up)
     assert warm_up[-1]["frozen_task"] < 0.95 * warm_up[0]["frozen_task"]
     assert torch.equal(adversary[0], discriminator)
     assert all({"frozen_task", "task", "adversarial", "discriminator", "downstream"} <= set(found) for found in after)
@@ -409,7 +412,7 @@ def test_their_loss_is_the_mean_of_each_ones() -> None:
 
 def test_training_on_the_frozen_networks_alone_needs_no_other_term() -> None:
     settings = {"task_weight": 0.0, "frozen_task_networks": 2}
-    losses = losses_of(trainer(task(**settings), loss_function=NOTHING))
+    losses = losses_of(trainer(task(warmup_objective="frozen_task", **settings), loss_function=NOTHING))
     assert all(set(found) - {"downstream"} == {"frozen_task", "total"} for found in losses)
     with pytest.raises(InputError, match="nothing to minimise"):
         trainer(task(warmup_objective="enhancement", **settings), loss_function=NOTHING)

@@ -20,6 +20,7 @@ from scripts.errors import InputError
 from scripts.handlers import TrainingCheckpoint
 from scripts.losses import EnhancementLoss
 from scripts.networks import HQGNet
+from scripts.transforms import RandScannerDegradation
 
 
 def dataset(length: int = 8) -> UnpairedDataset:
@@ -32,7 +33,8 @@ def dataset(length: int = 8) -> UnpairedDataset:
         return image + 0.1 * torch.rand(1, 32, 32, generator=generator) if noisy else image
 
     lq, hq = ([{"image": square(i, noisy), "patient": f"{noisy}{i}"} for i in range(4)] for noisy in (True, False))
-    return UnpairedDataset(lq, hq, transform=lambda item: item, length=length, progress=False)
+    degradation = RandScannerDegradation()
+    return UnpairedDataset(lq, hq, lambda item: item, length=length, progress=False, degradation=degradation)
 
 
 def trainer(
@@ -64,8 +66,7 @@ def losses_of(engine: EnhancementTrainer) -> list[dict[str, float]]:
 def test_ten_steps_lower_the_objective() -> None:
     """With the terms that need no opponent: those of a game may rise while both sides learn."""
     weights = {"adversarial": 0.0, "wavelet": 0.0, "multi_encoder": 0.0, "consistency": 0.0}
-    loss = EnhancementLoss(2, weights, identity_gamma=(1.0, 1.0))
-    engine = trainer(data=dataset(20), head="plain", loss_function=loss)
+    engine = trainer(data=dataset(20), head="plain", loss_function=EnhancementLoss(2, weights))
     seen = [losses["total"] for losses in losses_of(engine)]
     assert len(seen) == 10
     assert sum(seen[-3:]) < 0.8 * sum(seen[:3])
@@ -83,7 +84,7 @@ def test_enhanced_images_grow_as_bright_as_the_guides() -> None:
 
 def test_every_term_is_reported_and_the_total_is_the_sum_of_the_enhancers_terms() -> None:
     losses = losses_of(trainer(r1_weight=0.1))[-1]
-    terms = {"adversarial", "consistency", "wavelet", "multi_encoder", "identity", "kl"}
+    terms = {"adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "kl"}
     assert set(losses) == terms | {"discriminator", "r1", "total"}
     assert losses["total"] == pytest.approx(sum(losses[name] for name in terms), rel=1e-5)
 

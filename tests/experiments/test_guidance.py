@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from scripts.errors import InputError
-from scripts.experiments.guidance import GuidanceReport, rank_correlation, tissue_means
+from scripts.experiments.guidance import GuidanceReport
 from scripts.inferers import EnhancementInferer
 
 
@@ -21,6 +20,7 @@ class Follower(torch.nn.Module):
     def __init__(self, follows: bool) -> None:
         super().__init__()
         self.follows = follows
+        self.prototype_mean = torch.tensor([0.5])
 
     def encode_guide(self, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean = guide.flatten(1).mean(dim=1, keepdim=True)
@@ -51,13 +51,13 @@ def report(tmp_path: Path, follows: bool, **arguments: Any) -> dict[str, dict[st
 
 def test_results_that_follow_are_nearer_to_their_own_style(tmp_path: Path) -> None:
     summary = report(tmp_path, follows=True)
-    assert [summary[style]["follows"] for style in ("dark", "bright")] == [1.0, 1.0]
-    assert summary["dark"]["own"] < 0.05 < 0.4 < summary["dark"]["other"]
+    assert [summary[style]["nearer"] for style in ("dark", "bright")] == [1.0, 1.0]
+    assert summary["dark"]["to_own"] < 0.05 < 0.4 < summary["dark"]["to_other"]
 
 
 def test_results_that_ignore_the_guide_are_found_out(tmp_path: Path) -> None:
     summary = report(tmp_path, follows=False)
-    assert summary["dark"]["follows"] + summary["bright"]["follows"] == 1.0
+    assert summary["dark"]["nearer"] + summary["bright"]["nearer"] == 1.0
 
 
 def test_every_input_has_a_row_per_style_and_there_is_a_picture(tmp_path: Path) -> None:
@@ -69,16 +69,40 @@ def test_every_input_has_a_row_per_style_and_there_is_a_picture(tmp_path: Path) 
     assert (tmp_path / "guidance.png").is_file()
 
 
-def test_tone_curves_keep_the_ranks_and_other_structure_does_not() -> None:
-    image = torch.rand(1, 32, 32)
-    assert rank_correlation(image, image**0.5) == pytest.approx(1.0)
-    assert abs(rank_correlation(image, torch.rand(1, 32, 32))) < 0.2
+def with_references(seed: int) -> dict[str, Any]:
+    made = item(0.4, seed)
+    pattern = made["image"] - made["image"].mean()
+    return {**made, "references": {"dark": 0.25 + pattern, "bright": 0.75 + pattern}}
 
 
-def test_tissue_means_are_those_of_the_classes() -> None:
-    means = tissue_means(torch.tensor([[[0.2, 0.4, 0.9]]]), torch.tensor([[[1, 1, 2]]]), [1, 2, 3])
-    assert means[:2].tolist() == pytest.approx([0.3, 0.9])
-    assert math.isnan(means[2])
+def test_with_references_a_follower_is_nearest_to_that_of_its_guide(tmp_path: Path) -> None:
+    summary = report(tmp_path, follows=True, inputs=[with_references(seed) for seed in range(2)])
+    for row in summary.values():
+        assert row["own"] > row["prototype"] + 3
+        assert row["own"] > row["other"] + 6
+        assert row["follow"] == pytest.approx(1.0, abs=0.1)
+        assert {"matched", "ssim", "haarpsi", "detail_energy", "new_structure", "lost_structure"} <= set(row)
+
+
+def test_with_references_one_that_ignores_its_guide_gains_nothing_by_it(tmp_path: Path) -> None:
+    summary = report(tmp_path, follows=False, inputs=[with_references(seed) for seed in range(2)])
+    for row in summary.values():
+        assert row["own"] == pytest.approx(row["prototype"])
+        assert row["follow"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_table_has_a_line_for_every_style_and_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(tmp_path, follows=True, inputs=[with_references(0)])
+    printed = capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")][2:] == [
+        "dark",
+        "bright",
+        "mean",
+    ]
+    assert "follow: " in printed
+    assert "own above prototype: +" in printed
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ import torch
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 
+from scripts.cues import collect_cues
 from scripts.errors import InputError
-from scripts.handlers.prototype import PrototypeUpdate, collect_cues
+from scripts.handlers.prototype import PrototypeUpdate
+from scripts.model_spec import ModelSpec
 
 
 class MeanCue(torch.nn.Module):
@@ -108,3 +110,24 @@ def test_prototype_is_renewed_every_interval_and_at_the_end(interval: int, max_e
 def test_interval_below_one_is_refused() -> None:
     with pytest.raises(InputError):
         PrototypeUpdate(MeanCue(), [], interval=0)
+
+
+def test_the_description_keeps_a_prototype_of_every_style() -> None:
+    images = [ramp(level, 1, 1, 4, 4) for level in (0.2, 0.4, 0.6)] + [torch.zeros(1, 1, 4, 4)]
+    description = ModelSpec({}, (0.5, 99.5))
+    network = MeanCue()
+    handler = PrototypeUpdate(
+        network, images, spatial_dims=2, styles=["one", None, "one", "other"], description=description
+    )
+    handler.update()
+    assert len(network.prototypes[0]) == 3
+    assert description.styles is not None
+    assert list(description.styles) == ["one"]  # the other style's only image is constant
+    assert description.styles["one"]["mean"] == pytest.approx([0.4])
+    assert description.styles["one"]["std"] == pytest.approx([0.2])
+
+
+def test_a_set_without_styles_leaves_the_description_alone() -> None:
+    description = ModelSpec({}, (0.5, 99.5))
+    PrototypeUpdate(MeanCue(), [ramp(0.2, 1, 1, 4, 4)], styles=[None], description=description).update()
+    assert description.styles is None

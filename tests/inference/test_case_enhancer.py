@@ -208,6 +208,28 @@ def test_a_chosen_guide_takes_the_place_of_the_prototype() -> None:
     assert float(enhance.cue.std) == pytest.approx(float(np.std(cues)), abs=1e-5)
 
 
+STYLES = {"north": {"mean": [0.7], "std": [0.1]}, "south": {"mean": [0.2], "std": [0.3]}}
+
+
+def test_a_style_of_the_training_set_may_be_the_guide() -> None:
+    enhance = enhancer(lambda image, cue: 0 * image + cue)
+    enhance.follow_named("south", STYLES)
+    assert (float(enhance.cue.mean), float(enhance.cue.std)) == pytest.approx((0.2, 0.3))
+
+
+def test_a_file_may_be_the_guide_too(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(volume(8, 8, 3)[0].numpy(), np.eye(4)), tmp_path / "guide.nii.gz")
+    enhance = enhancer()
+    enhance.follow_named(tmp_path / "guide.nii.gz", STYLES)
+    assert 0 < float(enhance.cue.mean) < 1
+
+
+@pytest.mark.parametrize(("styles", "word"), [(STYLES, "styles of the model, north, south"), (None, "names no styles")])
+def test_a_guide_that_is_neither_a_style_nor_a_file_is_refused_with_what_there_is(styles: Any, word: str) -> None:
+    with pytest.raises(InputError, match=f'no guide "east".*{word}'):
+        enhancer().follow_named("east", styles)
+
+
 def test_one_cue_has_no_spread_to_draw_samples_from() -> None:
     with pytest.raises(InputError, match="one cue"):
         enhancer(samples=2).follow([Volume(volume(8, 8))])

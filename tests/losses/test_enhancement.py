@@ -8,7 +8,7 @@ from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.losses import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
+from scripts.losses import DEFAULT_WEIGHTS, EnhancementLoss, RestorationLoss, kl_to_prior
 from scripts.networks import HQGNet
 
 
@@ -27,14 +27,15 @@ class Setting:
             nn.init.normal_(modulation.norm.scale_and_shift.weight)
         self.discriminator = PatchDiscriminator(2, 4, 1, num_layers_d=2, norm="INSTANCE")
         self.image, self.guide = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
+        clean = torch.rand(2, 1, 32, 32)
+        self.batch = {"image": self.image, "guide": self.guide, "clean": clean, "degraded": 0.5 * clean}
 
-    def terms(
-        self, step: int = 0, encoders: dict[str, nn.Module] | None = None, **arguments: object
-    ) -> dict[str, torch.Tensor]:
-        torch.manual_seed(1)  # the same cue and tone curves in every call
+    def terms(self, encoders: dict[str, nn.Module] | None = None, **arguments: object) -> dict[str, torch.Tensor]:
+        torch.manual_seed(1)  # the same cue in every call
         enhanced = self.network.enhance_guided(self.image, self.guide)
         loss = EnhancementLoss(2, **arguments)  # type: ignore[arg-type]
-        return loss(self.network, self.discriminator, self.image, self.guide, enhanced, step, encoders)
+        unpaired = loss(self.network, self.discriminator, self.batch, enhanced, encoders)
+        return unpaired | loss.guidance_terms(self.network, self.batch)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_weight_multiplies_its_term(setting: Setting, name: str) -> None:
     torch.testing.assert_close(triple, 3.0 * single)
 
 
-@pytest.mark.parametrize("name", ["adversarial", "consistency", "wavelet", "multi_encoder", "identity"])
+@pytest.mark.parametrize("name", ["adversarial", "consistency", "wavelet", "multi_encoder", "restoration"])
 def test_every_image_term_moves_the_enhancer(setting: Setting, name: str) -> None:
     setting.terms(weights=only(name))[name].backward()
     assert float(setting.network.enhancer.final.weight.grad.abs().sum()) > 0
@@ -99,22 +100,24 @@ def test_further_encoder_judges_without_being_trained(setting: Setting) -> None:
     assert encoder.conv.weight.grad is None
 
 
-def test_identity_comes_every_nth_step_with_n_times_the_weight(setting: Setting) -> None:
+def test_restoration_compares_the_clean_image_with_the_degraded_one_restored_under_the_guide(setting: Setting) -> None:
     setting.network.eval()
-    assert "identity" not in setting.terms(step=1, identity_interval=3)
-    torch.testing.assert_close(
-        setting.terms(step=3, identity_interval=3)["identity"],
-        3 * setting.terms(step=3, identity_interval=1)["identity"],
-    )
+    term = setting.terms(weights=only("restoration"))["restoration"]
+    restored = setting.network(setting.batch["degraded"], setting.guide)
+    expected = RestorationLoss(2)(restored, setting.batch["clean"])
+    torch.testing.assert_close(term, expected)
 
 
-def test_identity_brings_the_guide_back_from_another_tone(setting: Setting) -> None:
-    setting.network.eval()
-    term = setting.terms(weights=only("identity"))["identity"]
-    torch.manual_seed(1)
-    toned = EnhancementLoss(2).change_tone(setting.guide)
-    restored = setting.network(toned, setting.guide)
-    assert float(term.detach()) == pytest.approx(float((restored - setting.guide).abs().mean().detach()))
+@pytest.mark.parametrize("name", ["restoration", "kl"])
+def test_what_holds_the_guide_trains_the_guidance_encoder_without_a_low_quality_image(
+    setting: Setting, name: str
+) -> None:
+    loss = EnhancementLoss(2, only(name))
+    batch = {key: value for key, value in setting.batch.items() if key != "image"}
+    terms = loss.guidance_terms(setting.network, batch)
+    assert set(terms) == {name}
+    terms[name].backward()
+    assert float(setting.network.guidance.mean.weight.grad.abs().sum()) > 0
 
 
 def test_the_adversarial_term_wants_the_discriminator_to_say_real(setting: Setting) -> None:
@@ -122,15 +125,6 @@ def test_the_adversarial_term_wants_the_discriminator_to_say_real(setting: Setti
     term = setting.terms(weights=only("adversarial"))["adversarial"]
     logits = setting.discriminator(setting.network(setting.image, setting.guide))[-1]
     assert float(term.detach()) == pytest.approx(float((logits - 1).square().mean().detach()))
-
-
-def test_tone_changes_within_the_range_and_one_means_none() -> None:
-    image = torch.rand(64, 1, 4, 4)
-    changed = EnhancementLoss(2, identity_gamma=(0.5, 2.0)).change_tone(image)
-    exponents = (changed.log() / image.log()).mean(dim=(1, 2, 3))
-    assert 0.5 <= float(exponents.min()) < 0.7
-    assert 1.4 < float(exponents.max()) <= 2.0
-    torch.testing.assert_close(EnhancementLoss(2, identity_gamma=(1.0, 1.0)).change_tone(image), image)
 
 
 def test_kl_is_that_of_the_distributions() -> None:
@@ -146,8 +140,7 @@ def test_kl_is_that_of_the_distributions() -> None:
         ({"weights": {"perceptual": 1.0}}, "perceptual.*adversarial, consistency"),
         ({"weights": {"kl": -1.0}}, "kl"),
         ({"weights": {"kl": "much"}}, "kl"),
-        ({"identity_interval": 0}, "identity_interval"),
-        ({"identity_gamma": (2.0, 0.5)}, "identity_gamma"),
+        ({"weights": {"identity": 1.0}}, "identity.*restoration"),
     ],
 )
 def test_wrong_settings_are_refused(arguments: dict[str, object], word: str) -> None:
@@ -165,7 +158,7 @@ def test_what_a_component_may_say_at_no_cost_has_no_gradient() -> None:
 def test_consistency_is_the_mean_absolute_difference_of_the_cues(setting: Setting) -> None:
     loss = EnhancementLoss(2, {**dict.fromkeys(DEFAULT_WEIGHTS, 0.0), "consistency": 1.0})
     enhanced = setting.network.enhance_guided(setting.image, setting.guide)
-    terms = loss(setting.network, setting.discriminator, setting.image, setting.guide, enhanced)
+    terms = loss(setting.network, setting.discriminator, setting.batch, enhanced)
     cue, _ = setting.network.encode_guide(enhanced.pred)
     assert float(terms["consistency"]) == pytest.approx(float((cue - enhanced.cue_mean).abs().mean()))
 
@@ -176,7 +169,7 @@ def test_the_guides_cue_is_a_constant_target_of_consistency(setting: Setting) ->
     enhanced = setting.network.enhance_guided(setting.image, setting.guide)
     cue_mean = enhanced.cue_mean.detach().requires_grad_(True)
     watched = enhanced._replace(pred=enhanced.pred.detach().requires_grad_(True), cue_mean=cue_mean)
-    terms = loss(setting.network, setting.discriminator, setting.image, setting.guide, watched)
+    terms = loss(setting.network, setting.discriminator, setting.batch, watched)
     terms["consistency"].backward()
     assert cue_mean.grad is None
     assert watched.pred.grad is not None

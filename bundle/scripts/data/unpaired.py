@@ -5,44 +5,72 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed
 from monai.data import CacheDataset, MetaTensor, get_track_meta, set_track_meta
 from monai.transforms import Compose, Randomizable, RandomizableTrait, Transform
 from monai.utils import CommonKeys
-from torch.utils.data import Dataset, DistributedSampler, Subset
+from torch.utils.data import Dataset, Subset
 
 from ..errors import InputError, find_input_error
 
-__all__ = ["GUIDE", "GUIDE_LABEL", "IMAGE", "LABEL", "PATIENT", "EpochSampler", "UnpairedDataset", "of_other_patients"]
+__all__ = [
+    "CLEAN",
+    "DEGRADED",
+    "GUIDE",
+    "GUIDE_LABEL",
+    "IMAGE",
+    "LABEL",
+    "PATIENT",
+    "STYLE",
+    "UnpairedDataset",
+    "of_other_patients",
+]
 
 IMAGE = CommonKeys.IMAGE.value
 LABEL = CommonKeys.LABEL.value
 GUIDE = "guide"
 GUIDE_LABEL = "guide_label"
+CLEAN = "clean"
+DEGRADED = "degraded"
 PATIENT = "patient"
+STYLE = "style"
+_VOLUME_DIMS = 4  # with the channel
 _GUIDE_NAMES = {IMAGE: GUIDE, LABEL: GUIDE_LABEL}
 
 # Which random numbers a draw is for; none must follow from another.
-_GUIDE_DRAW, _IMAGE_TRANSFORM, _GUIDE_TRANSFORM, _ORDER, _HALVES = range(5)
+(
+    _GUIDE_DRAW,
+    _IMAGE_TRANSFORM,
+    _GUIDE_TRANSFORM,
+    _ORDER,
+    _HALVES,
+    _CLEAN_DRAW,
+    _CLEAN_TRANSFORM,
+    _DEGRADATION,
+    _STYLE_TRANSFORM,
+) = range(9)
 
 Item = dict[str, Any]
 ItemTransform = Callable[[Item], Item]
+ArrayTransform = Callable[[torch.Tensor], torch.Tensor]
 
 
 class UnpairedDataset(Dataset[Item]):
     """An endless stream of (low-quality image, high-quality guide of another patient).
 
+    With a ``degradation`` a sample also holds what guided restoration takes: a clean image of the guide's own study,
+    and the same image degraded. The study is the guide's volume, another slice or crop of which is drawn; of
+    two-dimensional images it is what the same patient has in the same ``"style"``.
+
     The index is a place in that stream, not in the list: with N low-quality entries, indices ``cN`` to ``cN + N - 1``
     visit every entry once, in an order of their own for every cycle c. Order, guide and random transforms follow from
     ``(seed, index)`` alone, so that a sample is the same in whichever process, epoch or resumed run it is drawn. Use
-    it with :class:`EpochSampler`, which gives every epoch its part of the stream.
+    it with :class:`scripts.data.EpochSampler`, which gives every epoch its part of the stream.
 
     Deterministic transforms run once and their results are cached, as plain tensors: keeping track of metadata would
     cost more than the random transforms. Random transforms must not write into their input, which is the cache
@@ -57,6 +85,10 @@ class UnpairedDataset(Dataset[Item]):
         guide_transform: the same for high-quality items, default ``transform``.
         random_transform: transform (a ``Compose`` of MONAI's random ones) that is applied to either item on its own,
             with random numbers of its own, under the keys ``image`` and ``label``.
+        degradation: random array transform (a ``Compose``, say) from a clean to a degraded image, (C, *spatial).
+            Defaults to None: no restoration.
+        style_transform: random dictionary transform of the keys ``guide`` and ``clean`` alike: other styles than those
+            of the high-quality set. Defaults to None.
         length: samples in an epoch, default the number of low-quality entries.
         seed: seed of everything random.
         cache_rate: fraction of the entries that is kept in memory; the others are read at every draw, and what is
@@ -72,8 +104,8 @@ class UnpairedDataset(Dataset[Item]):
             one.
         guides: the prepared high-quality items, likewise.
 
-    Returns of ``dataset[index]``: ``{"image", "guide"}``, tensors of shape (C, *spatial). Labels come from the streams
-    of :meth:`labelled_halves`.
+    Returns of ``dataset[index]``: ``{"image", "guide"}`` and, with a degradation, ``{"clean", "degraded"}``: tensors of
+    shape (C, *spatial). Labels come from the streams of :meth:`labelled_halves`, which have no images to restore.
     """
 
     def __init__(
@@ -83,6 +115,8 @@ class UnpairedDataset(Dataset[Item]):
         transform: ItemTransform,
         guide_transform: ItemTransform | None = None,
         random_transform: ItemTransform | None = None,
+        degradation: ArrayTransform | None = None,
+        style_transform: ItemTransform | None = None,
         length: int | None = None,
         seed: int = 0,
         cache_rate: float = 1.0,
@@ -97,8 +131,10 @@ class UnpairedDataset(Dataset[Item]):
         self.seed = seed
         self.length = len(data) if length is None else int(length)
         self.random_transform = random_transform
-        self._random_parts = [part for part in _parts(random_transform) if isinstance(part, Randomizable)]
+        self.degradation = degradation
+        self.style_transform = style_transform
         self._generator = np.random.RandomState(seed)
+        self._studies: dict[int, np.ndarray] = {}
         self._data, self._guide_data = data, guide_data
         self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=(), guide_keys=())
         prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
@@ -159,6 +195,7 @@ class UnpairedDataset(Dataset[Item]):
         """Return a stream of labelled entries; of the patients who have any, only these may be guides as well."""
         stream = copy.copy(self)
         stream.length = length
+        stream.degradation = stream.style_transform = None
         stream.seed = int(np.random.SeedSequence((self.seed, _HALVES, number)).generate_state(1)[0])
         stream._generator = np.random.RandomState()
         labelled_guides = _labelled(self._guide_data)
@@ -204,10 +241,36 @@ class UnpairedDataset(Dataset[Item]):
         guide = int(others[self._random(_GUIDE_DRAW, index).randint(len(others))])
         image_item = self._vary(self.images[int(self._entries[place])], self._keys, _IMAGE_TRANSFORM, index)
         guide_item = self._vary(self.guides[guide], self._guide_keys, _GUIDE_TRANSFORM, index)
-        return {
+        sample = {
             **{key: image_item[key] for key in self._keys},
             **{_GUIDE_NAMES[key]: guide_item[key] for key in self._guide_keys},
         }
+        return sample if self.degradation is None else self._with_restoration(sample, guide, index)
+
+    def _with_restoration(self, sample: Item, guide: int, index: int) -> Item:
+        """Add a clean image of the guide's study, and the same image degraded."""
+        study = self._study(guide)
+        chosen = int(study[self._random(_CLEAN_DRAW, index).randint(len(study))])
+        sample[CLEAN] = self._vary(self.guides[chosen], (IMAGE,), _CLEAN_TRANSFORM, index)[IMAGE]
+        if self.style_transform is not None:
+            sample |= self._apply(
+                self.style_transform, {key: sample[key] for key in (GUIDE, CLEAN)}, _STYLE_TRANSFORM, index
+            )
+        sample[DEGRADED] = self._apply(self.degradation, sample[CLEAN], _DEGRADATION, index)
+        return sample
+
+    def _study(self, guide: int) -> np.ndarray:
+        """Return the high-quality entries of which a clean image may be drawn for this guide."""
+        if guide not in self._studies:
+            entry = self._guide_data[guide]
+            whole = self.guides[guide][IMAGE].ndim == _VOLUME_DIMS
+            same = [
+                other
+                for other, item in enumerate(self._guide_data)
+                if (_patient(item), item.get(STYLE)) == (_patient(entry), entry.get(STYLE))
+            ]
+            self._studies[guide] = np.array([guide] if whole else same)
+        return self._studies[guide]
 
     def _place(self, index: int) -> int:
         cycle, turn = divmod(index, len(self._entries))
@@ -216,50 +279,24 @@ class UnpairedDataset(Dataset[Item]):
         return int(self._order[1][turn])
 
     def _vary(self, item: Item, keys: tuple[str, ...], purpose: int, index: int) -> Item:
-        item = {key: item[key] for key in keys}
-        if self.random_transform is None:
-            return item
-        generator = self._random(purpose, index)
-        for part in self._random_parts:
-            part.set_random_state(state=generator)
-        with _untracked():
-            varied: Item = self.random_transform(item)
+        varied: Item = self._apply(self.random_transform, {key: item[key] for key in keys}, purpose, index)
         return varied
+
+    def _apply(self, transform: Any, data: Any, purpose: int, index: int) -> Any:
+        """Apply a random transform with the random numbers of this purpose at this place of the stream."""
+        if transform is None:
+            return data
+        generator = self._random(purpose, index)
+        for part in _parts(transform):
+            if isinstance(part, Randomizable):
+                part.set_random_state(state=generator)
+        with _untracked():
+            return transform(data)
 
     def _random(self, purpose: int, index: int) -> np.random.RandomState:
         # Seeding one generator anew is ten times faster than making one for every transform of every draw.
         self._generator.seed(np.random.SeedSequence((self.seed, purpose, index)).generate_state(4))
         return self._generator
-
-
-class EpochSampler(DistributedSampler[Item]):
-    """Give every epoch its own part of an :class:`UnpairedDataset`'s stream.
-
-    Epoch e takes the indices ``e·n`` to ``e·n + n - 1``, where n is the length of the dataset, made up to a multiple of
-    the number of processes; process r of R takes every R-th of them, from r on. It is a
-    :class:`torch.utils.data.DistributedSampler` because MONAI's engines call ``set_epoch`` on those, at the start of
-    every epoch, and works without ``torch.distributed`` as well.
-
-    Args:
-        dataset: the dataset.
-        num_replicas: number of processes, default that of ``torch.distributed``, or 1.
-        rank: number of this process, likewise, or 0.
-    """
-
-    def __init__(self, dataset: UnpairedDataset, num_replicas: int | None = None, rank: int | None = None) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if num_replicas is None:
-            num_replicas = torch.distributed.get_world_size() if distributed else 1
-        if rank is None:
-            rank = torch.distributed.get_rank() if distributed else 0
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
-        self.num_samples = math.ceil(len(dataset) / self.num_replicas)
-        self.total_size = self.num_samples * self.num_replicas
-
-    def __iter__(self) -> Iterator[Any]:
-        """Iterate over this process's indices in the current epoch."""
-        first = self.epoch * self.total_size + self.rank
-        return iter(range(first, first + self.total_size, self.num_replicas))
 
 
 class _Preparation(Transform):

@@ -26,8 +26,8 @@ class BilevelSettings:
             count, the less S tolerates images unlike them, and the nearer the enhancer has to come to them.
         inner_steps: steps of S in each iteration.
         warmup_epochs: epochs before S joins in.
-        warmup_objective: objective of the enhancer in the warm-up: ``"frozen_task"``, the loss of the frozen networks
-            alone, or ``"enhancement"``.
+        warmup_objective: ``"enhancement"``, what the trainer does without a task (restoration alone, for its
+            ``restoration_epochs``); or ``"frozen_task"``, which adds the loss of the frozen networks.
         frozen_task_weight: :math:`\lambda_{frozen}`; 0 leaves the frozen networks out of the objective.
         frozen_task_networks: their number; 0 for none.
         frozen_task_steps: optimiser steps of each.
@@ -48,13 +48,13 @@ class BilevelSettings:
     guide_weight: float = 2.0
     inner_steps: int = 1
     warmup_epochs: int = 12
-    warmup_objective: str = "frozen_task"
+    warmup_objective: str = "enhancement"
     frozen_task_weight: float = 10.0
     frozen_task_networks: int = 2
-    frozen_task_steps: int = 800
+    frozen_task_steps: int = 500
     frozen_task_batch_size: int | None = None
     lower_batch_size: int = 2
-    upper_batch_size: int = 4
+    upper_batch_size: int = 2
     finite_difference_epsilon: float = 1e-2
     neumann_terms: int = 5
     damping: float = 0.0

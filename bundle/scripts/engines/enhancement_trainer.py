@@ -13,7 +13,6 @@ from ignite.engine import Events
 from ignite.metrics import Metric
 from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
-from monai.inferers import Inferer, SimpleInferer
 from monai.losses import PatchAdversarialLoss
 from monai.transforms import Transform
 from monai.utils import CommonKeys as Keys
@@ -57,8 +56,9 @@ class EnhancementTrainer(Trainer):
     4. lets enhancer and guidance take one step down :class:`scripts.losses.EnhancementLoss` under the new D and, with
        ``bilevel``, the task's terms on enhanced images of half B.
 
-    In a warm-up by the frozen task networks y is a labelled image, 1 and 3 are left out, and the objective of 4 is the
-    frozen networks' loss alone. See :class:`BilevelTask` for both levels.
+    What holds the guide, restoration and KL, is in the objective of every step. In the first ``restoration_epochs``
+    there is nothing else, and 1 and 3 are left out; in a warm-up by the frozen task networks their loss on a labelled
+    image y comes beside it. See :class:`BilevelTask` for both levels.
 
     Events are MONAI's: ``FORWARD_COMPLETED`` after 2, ``LOSS_COMPLETED`` and ``BACKWARD_COMPLETED`` within 4,
     ``MODEL_COMPLETED`` at the end. ``state.output`` carries ``image``, ``guide``, ``pred``, ``loss`` (the objective of
@@ -71,19 +71,24 @@ class EnhancementTrainer(Trainer):
     Args:
         device: where to train.
         max_epochs: number of epochs.
-        train_data_loader: gives batches with ``image`` and ``guide``, each (B, C, *spatial) in [0, 1].
+        train_data_loader: gives batches with ``image`` and ``guide`` and, for the restoration, ``clean`` and
+            ``degraded``, each (B, C, *spatial) in [0, 1].
         network: the network to train.
         optimizer: over the parameters of ``network``.
         discriminator: returns a list of features with the logits last (as MONAI's ``PatchDiscriminator``).
         d_optimizer: over the parameters of ``discriminator``.
         loss_function: the objective. Defaults to ``EnhancementLoss(spatial_dims)`` with its default weights.
         bilevel: the downstream network and its data. Defaults to None: enhancement is trained alone.
+        restoration_epochs: epochs at the start in which enhancer and guidance learn to restore alone: the terms of
+            low-quality images, and the discriminator, join in afterwards. It is the cheap half of training. Defaults to
+            0.
+        unpaired_images: how many images of each batch are enhanced for the terms of low-quality images, whose cost is a
+            multiple of the restoration's; the restoration takes the whole batch. Defaults to all of them.
         r1_weight: weight of the R1 penalty on the discriminator; 0 leaves it out. Defaults to 0.
-        max_grad_norm: gradients of each network are clipped to this L2 norm; None leaves them. Defaults to None.
+        max_grad_norm: gradients of each parameter group are clipped to this L2 norm; None leaves them. Defaults to
+            None.
         seed: of the random numbers drawn in training. Defaults to 0.
         epoch_length: iterations per epoch. Defaults to the length of the loader.
-        non_blocking: whether copies to the device may be asynchronous.
-        inferer: how the network is called. Defaults to MONAI's ``SimpleInferer``.
         postprocessing: transform of the decollated output.
         key_train_metric: metric over the training output.
         additional_metrics: further metrics.
@@ -107,12 +112,12 @@ class EnhancementTrainer(Trainer):
         d_optimizer: Optimizer,
         loss_function: EnhancementLoss | None = None,
         bilevel: BilevelTask | None = None,
+        restoration_epochs: int = 0,
+        unpaired_images: int | None = None,
         r1_weight: float = 0.0,
         max_grad_norm: float | None = None,
         seed: int = 0,
         epoch_length: int | None = None,
-        non_blocking: bool = False,
-        inferer: Inferer | None = None,
         postprocessing: Transform | None = None,
         key_train_metric: dict[str, Metric] | None = None,
         additional_metrics: dict[str, Metric] | None = None,
@@ -126,7 +131,6 @@ class EnhancementTrainer(Trainer):
             max_epochs=max_epochs,
             data_loader=train_data_loader,
             epoch_length=epoch_length,
-            non_blocking=non_blocking,
             postprocessing=postprocessing,
             key_metric=key_train_metric,
             additional_metrics=additional_metrics,
@@ -142,9 +146,10 @@ class EnhancementTrainer(Trainer):
         self.loss_function = (loss_function or EnhancementLoss(network.spatial_dims)).to(self.state.device)
         self.d_loss_function = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
         self.bilevel = bilevel
+        self.restoration_epochs = restoration_epochs if self.loss_function.holds_guide else 0
+        self.unpaired_images = unpaired_images
         self.r1_weight = r1_weight
         self.max_grad_norm = max_grad_norm
-        self.inferer = inferer or SimpleInferer()
         scale = amp and self.state.device.type == "cuda"
         self.scalers = {name: torch.amp.GradScaler("cuda", enabled=scale) for name in ("network", "discriminator")}
         self._require_terms()
@@ -161,6 +166,7 @@ class EnhancementTrainer(Trainer):
         """Run one iteration as the class describes; ``engine`` is the trainer itself."""
         task = self.bilevel if self.bilevel and self.bilevel.has_joined(self.state.epoch) else None
         warmup = self.bilevel if self.bilevel and self.bilevel.warms_up_alone(self.state.epoch) else None
+        restores = self.state.epoch <= self.restoration_epochs
         self.network.train()
         self.discriminator.train()
 
@@ -168,24 +174,26 @@ class EnhancementTrainer(Trainer):
         lower = task.lower_steps(self.enhance) if task else None
 
         # The enhancer works under the guide.
-        batch = self.to_device(warmup.next_batch("warmup") if warmup else batchdata)
+        drawn = self.to_device(batchdata)
+        batch = self.to_device(warmup.next_batch("warmup")) if warmup else self.unpaired_part(drawn)
         self.state.output = {Keys.IMAGE: batch[Keys.IMAGE], GUIDE: batch[GUIDE]}
-        with self.autocast():
-            enhanced = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
+        with self.autocast(), torch.set_grad_enabled(bool(warmup) or not restores):
+            enhanced = self.network.enhance_guided(batch[Keys.IMAGE], batch[GUIDE])
         self.state.output[Keys.PRED] = enhanced.pred
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
 
         # The discriminator learns to tell guides from enhanced images.
-        d_terms = {} if warmup else self.discriminator_terms(batch[GUIDE], enhanced.pred.detach())
+        d_terms = {} if warmup or restores else self.discriminator_terms(batch[GUIDE], enhanced.pred.detach())
         if d_terms:
-            self.optimizer_step(d_terms, self.d_optimizer, self.discriminator, self.scalers["discriminator"])
+            self.optimizer_step(d_terms, self.d_optimizer, self.scalers["discriminator"])
 
         # Upper problem: the enhancement objective and, of half B, the task.
         with self.autocast():
+            terms = self.loss_function.guidance_terms(self.network, drawn)
             if warmup:
-                terms = {"frozen_task": warmup.frozen_task_term(enhanced.pred, batch)}
-            else:
-                terms = self.enhancement_terms(batch, enhanced, task.encoders if task else {})
+                terms["frozen_task"] = warmup.frozen_task_term(enhanced.pred, batch)
+            elif not restores:
+                terms |= self.unpaired_terms(batch, enhanced, task.encoders if task else {})
             upper = task.upper_terms(self.enhance, lower) if task and lower else UpperTerms({})
             terms |= upper.terms
         total = torch.stack(list(terms.values())).sum().detach()
@@ -193,7 +201,7 @@ class EnhancementTrainer(Trainer):
         self.fire_event(IterationEvents.LOSS_COMPLETED)
         observed = {"downstream": lower.loss if lower else None, "response": upper.response}
         losses = self.read_losses({**d_terms, **terms, "total": total, **observed})
-        self.optimizer_step(terms, self.optimizer, self.network, self.scalers["network"])
+        self.optimizer_step(terms, self.optimizer, self.scalers["network"])
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.network.clamp_()
 
@@ -221,7 +229,7 @@ class EnhancementTrainer(Trainer):
         """
         batch.update(self.to_device(batch))
         with self.autocast():
-            enhanced: GuidedEnhancement = self.inferer(batch[Keys.IMAGE], self.network.enhance_guided, batch[GUIDE])
+            enhanced: GuidedEnhancement = self.network.enhance_guided(batch[Keys.IMAGE], batch[GUIDE])
         return at_least_float32(enhanced.pred)
 
     def discriminator_terms(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -239,23 +247,25 @@ class EnhancementTrainer(Trainer):
             terms["r1"] = self.r1_weight * r1_penalty(self.discriminator, real)
         return terms
 
-    def enhancement_terms(
+    def unpaired_part(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the images and guides of a batch that take part in the unpaired terms."""
+        return {key: batch[key][: self.unpaired_images] for key in (Keys.IMAGE, GUIDE)}
+
+    def unpaired_terms(
         self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement, encoders: Mapping[str, nn.Module]
     ) -> dict[str, torch.Tensor]:
-        """Return the weighted terms of the enhancement objective.
+        """Return the weighted terms of low-quality images.
 
         Args:
-            batch: with ``image`` and ``guide``.
+            batch: what :class:`EnhancementLoss` takes.
             enhanced: ``image`` enhanced under ``guide``.
             encoders: further judges of the multi-encoder loss by name.
         """
         terms: dict[str, torch.Tensor] = self.loss_function(
             self.network,
             self.discriminator,
-            batch[Keys.IMAGE],
-            batch[GUIDE],
+            batch,
             enhanced,
-            step=self.state.iteration,
             encoders=encoders,
         )
         return terms
@@ -281,15 +291,19 @@ class EnhancementTrainer(Trainer):
         self,
         terms: Mapping[str, torch.Tensor],
         optimizer: Optimizer,
-        network: nn.Module,
         scaler: torch.amp.GradScaler,
     ) -> None:
-        """Take one optimiser step down the sum of ``terms``, with loss scaling and clipping as configured."""
+        """Take one optimiser step down the sum of ``terms``, with loss scaling and clipping as configured.
+
+        Each group of parameters is clipped by itself: the guidance encoder's gradients are small beside the enhancer's,
+        and one norm for both would hardly let the cue learn.
+        """
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(torch.stack(list(terms.values())).sum()).backward()
         if self.max_grad_norm is not None:
             scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), self.max_grad_norm)
+            for group in optimizer.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
         scaler.step(optimizer)
         scaler.update()
 
@@ -297,9 +311,8 @@ class EnhancementTrainer(Trainer):
         """Refuse an objective without a term in every step."""
         if not (self.loss_function.has_terms or (self.bilevel is not None and self.bilevel.has_terms)):
             raise InputError(
-                "There is nothing to minimise: give one of loss_weights a value above 0 (identity alone counts every "
-                "identity_interval steps), or train on the task alone from the first step, with frozen task networks "
-                "or with warmup_epochs 0."
+                "There is nothing to minimise: give one of loss_weights a value above 0, or train on the task alone "
+                "from the first step, with frozen task networks or with warmup_epochs 0."
             )
 
 

@@ -11,9 +11,11 @@ from monai.engines import Evaluator
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from monai.utils import CommonKeys as Keys
+from monai.utils import convert_to_tensor
 from torch import nn
 
-from ..data import PATIENT
+from ..cues import collect_cues
+from ..data import GUIDE, PATIENT
 from ..networks import HQGNet
 
 REFERENCE = "reference"
@@ -24,7 +26,9 @@ _TASK_KEYS = {Keys.PRED: TASK_PRED, Keys.IMAGE: TASK_IMAGE, REFERENCE: TASK_REFE
 
 
 class EnhancementEvaluator(Evaluator):
-    """Enhance every image of a loader, guided by the stored prototype.
+    """Enhance every image of a loader, guided by the image's own guide or, without one, by the stored prototype.
+
+    A guide is a study: its cue is the mean over its slices.
 
     ``state.output`` carries ``image``, ``pred``, and ``reference``, ``label`` and ``patient`` where the batch has them.
     With a downstream network it carries the logits as well: ``task_pred`` on enhanced images and, where
@@ -32,8 +36,9 @@ class EnhancementEvaluator(Evaluator):
 
     Args:
         device: where to evaluate.
-        val_data_loader: gives batches with ``image``, (B, C, *spatial) in [0, 1], and perhaps ``reference``, ``label``.
-        network: the network, called with the image alone.
+        val_data_loader: gives batches with ``image``, (B, C, *spatial) in [0, 1], and perhaps ``guide``, ``reference``,
+            ``label``.
+        network: the network.
         inferer: how the networks are called, for instance slice by slice.
         downstream: the downstream network. Defaults to None.
         read_originals: whether the downstream network also reads inputs and references. Defaults to False.
@@ -64,15 +69,39 @@ class EnhancementEvaluator(Evaluator):
         self.state.output = {
             key: value.to(self.state.device, non_blocking=self.non_blocking) if torch.is_tensor(value) else value
             for key, value in batchdata.items()
-            if key in (Keys.IMAGE, REFERENCE, Keys.LABEL, PATIENT)
+            if key in (Keys.IMAGE, GUIDE, REFERENCE, Keys.LABEL, PATIENT)
         }
         with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-            self.state.output[Keys.PRED] = self.inferer(self.state.output[Keys.IMAGE], self.network)
+            self.state.output[Keys.PRED] = self.enhance(self.state.output[Keys.IMAGE], self.state.output.get(GUIDE))
         if self.downstream is not None:
             self.read(self.downstream)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
+
+    def enhance(self, images: torch.Tensor, guides: torch.Tensor | None) -> torch.Tensor:
+        """Enhance a batch, each image under its guide, or all of them under the prototype where there is none."""
+        if guides is None:
+            under_prototype: torch.Tensor = self.inferer(images, self.network)
+            return under_prototype
+        # As plain tensors: taking one image of a batch would take its geometry out of the batch.
+        plain_images, plain_guides = (convert_to_tensor(batch, track_meta=False) for batch in (images, guides))
+        results = [
+            self.inferer(image[None], self.network.enhance_with_cue, self.study_cue(guide))
+            for image, guide in zip(plain_images, plain_guides, strict=True)
+        ]
+        return torch.cat(results)
+
+    def study_cue(self, guide: torch.Tensor) -> torch.Tensor:
+        """Return the cue of a guide, (C, *spatial): (1, cue_channels), the mean over the slices of a volume."""
+        cues = collect_cues(
+            self.network,
+            [guide[None]],
+            self.state.device,
+            spatial_dims=self.network.spatial_dims,
+            slice_axis=getattr(self.inferer, "slice_axis", 2),
+        )
+        return cues.mean(dim=0, keepdim=True)
 
     def read(self, downstream: nn.Module) -> None:
         """Let the downstream network read the images of ``state.output``."""

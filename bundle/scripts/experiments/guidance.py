@@ -6,60 +6,65 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 
+from ..cues import collect_cues
 from ..errors import InputError
+from ..handlers.metrics import image_quality
 from ..handlers.panels import compose_panel
-from ..handlers.prototype import collect_cues
 from ..networks import HQGNet
-from ..reports.tables import markdown_table
+from ..reports.safety import measure_safety
 from ..visualize import display_plane
+from .guidance_measures import (
+    detail_energy,
+    follow_slope,
+    match_histogram,
+    rank_correlation,
+    style_share,
+    tissue_means,
+)
+from .guidance_tables import guidance_table
 
-__all__ = ["GuidanceReport", "rank_correlation", "tissue_means"]
+__all__ = ["GuidanceReport"]
 
+REFERENCES = "references"
+TONE_ALONE = 0.99
+"""Rank correlation of two references from which on their styles differ by tone alone."""
 
-def tissue_means(image: torch.Tensor, label: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
-    """Return the mean intensity in each class, (len(classes),), NaN for a class that is not there.
-
-    Args:
-        image: (C, *spatial).
-        label: class numbers, (1, *spatial).
-        classes: which classes.
-    """
-    mean = image.float().mean(dim=0)
-    return torch.stack([mean[label[0] == number].mean() for number in classes])
-
-
-def rank_correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Return Spearman's rank correlation of two tensors: 1 where one is an increasing function of the other.
-
-    Equal values have ranks in order of their place, which hardly matters for real-valued images.
-    """
-    ranks = [x.flatten().argsort().argsort().double() for x in (a, b)]
-    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
+Row = dict[str, Any]
 
 
 class GuidanceReport:
     r"""Measure whether results follow the style of their guide while the structure stays.
 
-    Every style s has a cue :math:`v_s`, the mean over its images, and tissue means :math:`m_s`, the mean over its
-    labelled images of the mean intensity in each class. Every input y is enhanced under every cue. Reported are, per
-    style, over inputs,
+    Every input y is enhanced under one guide study of every style, the n-th input under the n-th study of each, in
+    turn, and under the prototype. Reported are, by style and input,
 
-    - the distance of the results' tissue means to those of their own style and of the nearest other,
-      :math:`\frac1K\lVert m(E(y; v_s)) - m_{s'}\rVert_1`, and the share nearer to their own;
-    - Spearman's rank correlation, inside the labelled tissue, between the results of one input under two styles: 1
-      where they differ by an increasing tone curve alone.
+    - ``nearer``: whether the result's tissue means, the mean intensities in each class, are nearer to those of its own
+      style than to those of any other, in L1;
+    - ``follow``, see :func:`follow_slope`, and ``structure``, the smallest Spearman correlation inside the labelled
+      tissue between the results of two styles that differ by tone alone: 1 where the results do too;
+    - with references by style, in dB: ``own``, PSNR of the result to the reference of its style; ``prototype``, that of
+      the result under the prototype; ``other``, PSNR of the result to the references of the other styles; ``matched``,
+      that of the prototype's result after its histogram was matched to the guide's, the rival of every learnt guide;
+    - with references: SSIM, HaarPSI, :func:`detail_energy`, and the new and lost structure of
+      :func:`scripts.reports.measure_safety` with the reference in the place of the input;
+
+    and once ``style_share``, see :func:`style_share`, of the cues of single slices.
+
+    A style's tissue means are those of the input's reference or, without references, the mean over the guides.
 
     Args:
         network: the trained network.
         inferer: how it is called.
-        inputs: items with ``image`` and ``label``, (C, *spatial), and perhaps ``patient``.
+        inputs: items with ``image`` and ``label``, (C, *spatial), and perhaps ``patient`` and ``references`` by style.
         guides: by style, its high-quality items with ``image`` and ``label``.
         output_dir: where ``guidance.csv`` and the picture ``guidance.png`` go.
         device: where the network is.
@@ -104,87 +109,147 @@ class GuidanceReport:
         self.network.eval()
         if any("label" not in item for items in self.guides.values() for item in items):
             raise InputError("Tissue means need labels: every high-quality entry of the datalist must have one.")
-        classes = self.classes or sorted(
+        self._classes = self.classes or sorted(
             {int(number) for items in self.guides.values() for item in items for number in item["label"].unique()} - {0}
         )
-        styles = list(self.guides)
-        cues, means = {}, {}
-        for style, items in self.guides.items():
-            batches = [{"image": item["image"][None]} for item in items]
-            found = collect_cues(
-                self.network, batches, self.device, spatial_dims=self.spatial_dims, slice_axis=self.slice_axis
-            )
-            cues[style] = found.mean(dim=0, keepdim=True)
-            means[style] = torch.stack([tissue_means(item["image"], item["label"], classes) for item in items]).nanmean(
-                0
-            )
-
-        rows: list[dict[str, Any]] = []
+        self._cues = {
+            style: [self._slice_cues(item["image"]) for item in items] for style, items in self.guides.items()
+        }
+        rows: list[Row] = []
         cases: list[dict[str, Any]] = []
         for number, item in enumerate(self.inputs):
             if "label" not in item:
                 raise InputError("Tissue means need labels: every entry to be tested must have one.")
-            image = item["image"]
-            results = {style: self._enhance(image, cue) for style, cue in cues.items()}
-            tissue = item["label"].as_subclass(torch.Tensor) > 0
-            inside = {style: result[tissue.expand_as(result)] for style, result in results.items()}
-            structure = min(rank_correlation(inside[a], inside[b]) for a, b in itertools.combinations(styles, 2))
-            for style, result in results.items():
-                found = tissue_means(result, item["label"], classes)
-                distance = {other: float((found - means[other]).abs().nanmean()) for other in styles}
-                others = min(value for other, value in distance.items() if other != style)
-                rows.append(
-                    {
-                        "patient": item.get("patient", f"case {number + 1}"),
-                        "style": style,
-                        "own": distance[style],
-                        "other": others,
-                        "follows": distance[style] < others,
-                        "structure": structure,
-                        **{f"class_{name}": float(value) for name, value in zip(classes, found, strict=True)},
-                    }
-                )
-            if len(cases) < 4:
-                cases += self._panel_rows(image, results, rows[-1]["patient"])
+            results = {style: self._enhance(item["image"], self._cue(style, number)) for style in self.guides}
+            rows += self._measure(number, item, results)
+            if len(cases) < 2 * len(results):
+                cases += self._panel_rows(number, item, results)
+        if not rows:
+            raise InputError("There is nothing to test: the list of test entries is empty.")
         self._write(rows, cases)
-        summary = {style: _summary([row for row in rows if row["style"] == style]) for style in styles}
-        print(_table(summary, {style: means[style].tolist() for style in styles}, classes), flush=True)
+        share = style_share({style: torch.cat(cues) for style, cues in self._cues.items()})
+        summary = {style: _summary([row for row in rows if row["style"] == style]) for style in self.guides}
+        print(guidance_table(rows, summary, share), flush=True)
         print(
             f"Per patient: {self.output_dir / 'guidance.csv'}\nPicture: {self.output_dir / 'guidance.png'}", flush=True
         )
         return summary
 
-    def _enhance(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
-        def under_cue(batch: torch.Tensor) -> torch.Tensor:
-            return self.network.enhance_with_cue(batch, cue)
+    def _slice_cues(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the cues of a study's slices, (n, cue_channels)."""
+        batches = [_plain(image)[None]]
+        return collect_cues(
+            self.network, batches, self.device, spatial_dims=self.spatial_dims, slice_axis=self.slice_axis
+        )
 
-        result: torch.Tensor = self.inferer(image[None].to(self.device), under_cue)[0]
-        return result.cpu().as_subclass(torch.Tensor)
+    def _guide(self, style: str, number: int) -> Mapping[str, Any]:
+        studies = self.guides[style]
+        return studies[number % len(studies)]
+
+    def _cue(self, style: str, number: int) -> torch.Tensor:
+        """Return the cue of the guide study of the input of that number, (1, cue_channels)."""
+        studies = self._cues[style]
+        return studies[number % len(studies)].mean(dim=0, keepdim=True)
+
+    def _enhance(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.inferer(_plain(image)[None].to(self.device), self.network.enhance_with_cue, cue)[0]
+        return result.cpu()
+
+    def _measure(self, number: int, item: Mapping[str, Any], results: Mapping[str, torch.Tensor]) -> list[Row]:
+        """Return a row of measures for every style."""
+        label, references = item["label"], {style: _plain(x) for style, x in item.get(REFERENCES, {}).items()}
+        found = {style: tissue_means(result, label, self._classes) for style, result in results.items()}
+        wanted = {style: self._wanted(style, label, references) for style in results}
+        common = {
+            "patient": item.get("patient", f"case {number + 1}"),
+            "follow": follow_slope(found, wanted),
+            "structure": self._structure(label, results, references),
+        }
+        unguided = self._enhance(item["image"], _prototype(self.network)) if references else None
+        rows = []
+        for style, result in results.items():
+            distance = {other: float((found[style] - wanted[other]).abs().nanmean()) for other in results}
+            nearest = min(value for other, value in distance.items() if other != style)
+            row = {**common, "style": style, "to_own": distance[style], "to_other": nearest}
+            row["nearer"] = float(distance[style] < nearest)
+            if unguided is not None and style in references:
+                guide = _plain(self._guide(style, number)["image"])
+                row |= self._against_references(style, result, unguided, references, guide)
+            means = zip(self._classes, found[style], wanted[style], strict=True)
+            for name, value, truth in means:
+                row |= {f"class_{name}": float(value), f"wanted_{name}": float(truth)}
+            rows.append(row)
+        return rows
+
+    def _wanted(self, style: str, label: torch.Tensor, references: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        if style in references:
+            return tissue_means(references[style], label, self._classes)
+        means = [tissue_means(item["image"], item["label"], self._classes) for item in self.guides[style]]
+        return torch.stack(means).nanmean(0)
+
+    def _structure(
+        self, label: torch.Tensor, results: Mapping[str, torch.Tensor], references: Mapping[str, torch.Tensor]
+    ) -> float:
+        """Return the smallest rank correlation of results whose styles differ by tone alone; NaN where none do."""
+        tissue = label.as_subclass(torch.Tensor) > 0
+
+        def ranks(images: Mapping[str, torch.Tensor], a: str, b: str) -> float:
+            return rank_correlation(images[a][tissue.expand_as(images[a])], images[b][tissue.expand_as(images[b])])
+
+        pairs = list(itertools.combinations(results, 2))
+        if references:
+            pairs = [(a, b) for a, b in pairs if {a, b} <= set(references) and ranks(references, a, b) >= TONE_ALONE]
+        return min((ranks(results, a, b) for a, b in pairs), default=math.nan)
+
+    def _against_references(
+        self,
+        style: str,
+        result: torch.Tensor,
+        unguided: torch.Tensor,
+        references: Mapping[str, torch.Tensor],
+        guide: torch.Tensor,
+    ) -> Row:
+        """Return the measures of one result that need references."""
+        reference = references[style]
+        axis = self.slice_axis if result.ndim == 4 else None
+
+        def quality(image: torch.Tensor, of: torch.Tensor) -> dict[str, float]:
+            return image_quality(image, of, self.spatial_dims, self.slice_axis)
+
+        own = quality(result, reference)
+        others = [quality(result, references[other])["psnr"] for other in references if other != style]
+        safety = measure_safety(reference, result, slice_axis=axis).values
+        return {
+            "own": own["psnr"],
+            "prototype": quality(unguided, reference)["psnr"],
+            "other": sum(others) / len(others) if others else math.nan,
+            "matched": quality(match_histogram(unguided, guide), reference)["psnr"],
+            "ssim": own["ssim"],
+            "haarpsi": own["haarpsi"],
+            "detail_energy": detail_energy(result, reference, axis),
+            "new_structure": safety["new_structure"],
+            "lost_structure": safety["lost_structure"],
+        }
 
     def _panel_rows(
-        self, image: torch.Tensor, results: Mapping[str, torch.Tensor], patient: str
+        self, number: int, item: Mapping[str, Any], results: Mapping[str, torch.Tensor]
     ) -> list[dict[str, Any]]:
-        """One row per style, with the middle image of the style as the guide shown."""
+        """One row per style, with its guide and, where there is one, the reference."""
+        image = item["image"]
         plane, spacing = display_plane(image, self.slice_axis)
         rows = []
         for style, result in results.items():
-            guide = self.guides[style][len(self.guides[style]) // 2]["image"]
-            shown = image.clone()
-            shown[...] = result
-            rows.append(
-                {
-                    "name": f"{patient}, {style} guide",
-                    "image": plane,
-                    "pred": display_plane(shown, self.slice_axis)[0],
-                    "guide": display_plane(guide, self.slice_axis)[0],
-                    "spacing": spacing,
-                }
-            )
+            shown = {"pred": image.clone()}
+            shown["pred"][...] = result
+            shown["guide"] = self._guide(style, number)["image"]
+            if style in item.get(REFERENCES, {}):
+                shown["reference"] = item[REFERENCES][style]
+            planes = {key: display_plane(values, self.slice_axis)[0] for key, values in shown.items()}
+            name = f"{item.get('patient', f'case {number + 1}')}, {style} guide"
+            rows.append({"name": name, "image": plane, "spacing": spacing, **planes})
         return rows
 
-    def _write(self, rows: Sequence[Mapping[str, Any]], cases: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
-            raise InputError("There is nothing to test: the list of test entries is empty.")
+    def _write(self, rows: Sequence[Row], cases: Sequence[Mapping[str, Any]]) -> None:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         with (self.output_dir / "guidance.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -195,29 +260,14 @@ class GuidanceReport:
         )
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    names = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
-    return {name: sum(float(row[name]) for row in rows) / len(rows) for name in names}
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
-def _table(
-    summary: Mapping[str, Mapping[str, float]], means: Mapping[str, Sequence[float]], classes: Sequence[int]
-) -> str:
-    heading = ("guides of style", "to own style", "to nearest other", "nearer to own", "rank correlation of styles")
-    body = [
-        (style, f"{row['own']:.3f}", f"{row['other']:.3f}", f"{row['follows']:.0%}", f"{row['structure']:.3f}")
-        for style, row in summary.items()
-    ]
-    lines = [*markdown_table([heading, *body]), ""]
-    lines.append(
-        "tissue means, results (guides): "
-        + "; ".join(
-            f"{style}: "
-            + ", ".join(
-                f"class {name} {row[f'class_{name}']:.3f} ({mean:.3f})"
-                for name, mean in zip(classes, means[style], strict=True)
-            )
-            for style, row in summary.items()
-        )
-    )
-    return "\n".join(lines)
+def _prototype(network: HQGNet) -> torch.Tensor:
+    return network.prototype_mean[None]
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, float]:
+    names = [name for name, value in rows[0].items() if isinstance(value, float)]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in names}

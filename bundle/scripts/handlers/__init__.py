@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from .checkpoint import ModelSaver, TrainingCheckpoint, load_downstream, load_model
 from .loss_log import LossLog
-from .metrics import ImageQuality, SlicewiseMetric, image_quality
+from .metrics import ImageQuality, SlicewiseMetric, image_quality, image_quality_metrics
 from .normalization import BatchNormUpdate
 from .panels import ImagePanels, compose_panel
-from .prototype import PrototypeUpdate, collect_cues
+from .prototype import PrototypeUpdate
 from .stopping import EarlyStop, PauseAfter
 from .task_metrics import (
     Hausdorff95,
@@ -40,9 +40,9 @@ __all__ = [
     "TaskDice",
     "TrainingCheckpoint",
     "classification_pairs",
-    "collect_cues",
     "compose_panel",
     "image_quality",
+    "image_quality_metrics",
     "load_downstream",
     "load_model",
     "segmentation_pairs",

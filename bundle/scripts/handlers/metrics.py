@@ -14,9 +14,11 @@ from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 from monai.metrics import CumulativeIterationMetric, MultiScaleSSIMMetric, PSNRMetric, SSIMMetric
 
+from ..cues import as_network_batch
 from ..errors import InputError
+from .haarpsi import haarpsi
 
-QUALITY_METRICS = ("psnr", "ssim", "ms_ssim")
+QUALITY_METRICS = ("psnr", "ssim", "ms_ssim", "haarpsi")
 
 PSNR_CEILING = 100.0
 """PSNR, in dB, of two equal images: keeps the mean over slices finite."""
@@ -106,6 +108,11 @@ class SlicewiseMetric(CumulativeIterationMetric):
         if self.metric == "psnr":
             values = PSNRMetric(max_val=1.0)(preds, references)
             values = values.clamp(max=PSNR_CEILING)
+        elif self.metric == "haarpsi":
+            # A two-dimensional index: of volumes the mean over the slices along the last axis.
+            if self.spatial_dims == 3:
+                preds, references = (x.movedim(-1, 1).flatten(0, 1) for x in (preds, references))
+            values = haarpsi(preds, references)
         elif self.metric == "ssim":
             values = SSIMMetric(self.spatial_dims, win_size=window)(preds, references)
         else:
@@ -160,6 +167,11 @@ class ImageQuality(IgniteMetricHandler):
         return result
 
 
+def image_quality_metrics(names: Sequence[str], spatial_dims: int = 2, slice_axis: int = 2) -> dict[str, ImageQuality]:
+    """Return the metrics of these names, see :class:`ImageQuality`."""
+    return {name: ImageQuality(name, spatial_dims, slice_axis) for name in names}
+
+
 def image_quality(
     pred: torch.Tensor, reference: torch.Tensor, spatial_dims: int = 2, slice_axis: int = 2
 ) -> dict[str, float]:
@@ -178,20 +190,6 @@ def image_quality(
         metric: float(SlicewiseMetric(metric, spatial_dims, slice_axis)([pred], [reference]))  # type: ignore[arg-type]
         for metric in QUALITY_METRICS
     }
-
-
-def as_network_batch(case: torch.Tensor, spatial_dims: int, slice_axis: int = 2) -> torch.Tensor:
-    """Return a case, (C, *spatial), as a batch for a network: (1, C, *spatial), or a volume's slices (D, C, H, W).
-
-    Raises:
-        InputError: when the case fits neither way.
-    """
-    dims = case.ndim - 1
-    if dims == spatial_dims:
-        return case[None]
-    if dims == 3 and spatial_dims == 2:
-        return case.movedim(slice_axis + 1, 0)
-    raise InputError(f"An image with {dims} spatial dimensions does not fit a {spatial_dims}-D network.")
 
 
 def output_cases(output: Any) -> list[dict[str, Any]]:

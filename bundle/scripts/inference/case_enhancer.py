@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import torch
@@ -16,8 +16,8 @@ from monai.networks import eval_mode
 from monai.transforms import Compose
 from tqdm import tqdm
 
+from ..cues import collect_cues
 from ..errors import InputError
-from ..handlers import collect_cues
 from ..inferers import ConsistentInferer
 from ..io import Case, CaseImage, Problem, find_cases, open_case
 from ..model_spec import ModelSpec
@@ -125,14 +125,40 @@ class CaseEnhancer:
             )
         self.cue = Cue(gathered.mean(0, keepdim=True), gathered.std(0, correction=0, keepdim=True))
 
+    def follow_style(self, style: str, styles: Mapping[str, Any] | None) -> None:
+        """Let the prototype of a style of the training set be the guide.
+
+        Args:
+            style: its name.
+            styles: of the model, see :class:`ModelSpec`.
+
+        Raises:
+            InputError: when the model has no such style.
+        """
+        styles = styles or {}
+        if style not in styles:
+            known = f"the styles of the model, {', '.join(styles)}" if styles else "the model names no styles"
+            raise InputError(f'There is no guide "{style}": give a good image, or a folder of them ({known}).')
+        mean, std = (self.network.prototype_mean.new_tensor(styles[style][key])[None] for key in ("mean", "std"))
+        self.cue = Cue(mean, std)
+
+    def follow_named(self, guide: str | Path, styles: Mapping[str, Any] | None) -> None:
+        """Let a style of the training set, or the images in a file or a folder, be the guide.
+
+        Raises:
+            InputError: see :meth:`follow_style` and :meth:`follow_files`.
+        """
+        if os.path.lexists(Path(guide).expanduser()) and str(guide) not in (styles or {}):
+            self.follow_files(guide)
+        else:
+            self.follow_style(str(guide), styles)
+
     def follow_files(self, place: str | Path) -> None:
         """Let the images in a file or a folder be the guide, see :meth:`follow`.
 
         Raises:
             InputError: when one of them cannot be read, or the network cannot take it.
         """
-        if not os.path.lexists(Path(place).expanduser()):
-            raise InputError(f'There is no guide "{place}": give a good image, or a folder of them.')
         cases, problems = find_cases(place)
         if problems or not cases:
             reason = problems[0].message if problems else "it holds no image"

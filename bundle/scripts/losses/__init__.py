@@ -4,12 +4,14 @@
 
 from .enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
 from .multi_encoder import MultiEncoderLoss
+from .restoration import RestorationLoss
 from .wavelet import WaveletLoss
 
 __all__ = [
     "DEFAULT_WEIGHTS",
     "EnhancementLoss",
     "MultiEncoderLoss",
+    "RestorationLoss",
     "WaveletLoss",
     "kl_to_prior",
 ]

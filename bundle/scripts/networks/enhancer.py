@@ -79,9 +79,9 @@ class Enhancer(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels of the image, and of the result.
         channels: width of each level, finest first; at least two.
-        cue_channels: length of v_z. Defaults to 64.
+        cue_channels: length of v_z. Defaults to 16.
         code_channels: length of v_y. Defaults to 16.
-        head: ``"residual"`` or ``"plain"``. Defaults to ``"residual"``.
+        head: ``"plain"`` or ``"residual"``. Defaults to ``"plain"``.
         logit_eps: :math:`\epsilon` of the residual head: how far black and white are from the ends that no finite f
             could move. Defaults to 0.05.
 
@@ -94,9 +94,9 @@ class Enhancer(nn.Module):
         spatial_dims: int,
         in_channels: int,
         channels: Sequence[int],
-        cue_channels: int = 64,
+        cue_channels: int = 16,
         code_channels: int = 16,
-        head: str = "residual",
+        head: str = "plain",
         logit_eps: float = 0.05,
     ) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Enhancer(nn.Module):
         if len(channels) < 2:
             raise InputError(f"The enhancer needs two levels or more: channels={list(channels)} names {len(channels)}.")
         if head not in ("residual", "plain"):
-            raise InputError(f'Unknown head "{head}": use "residual" or "plain".')
+            raise InputError(f'Unknown head "{head}": use "plain" or "residual".')
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.head = head

@@ -47,26 +47,41 @@ class GuidanceFeatures(nn.Module):
         return features
 
 
+def foreground_weight(image: torch.Tensor, full: float = 0.1) -> torch.Tensor:
+    """Return how far each pixel of ``image`` (B, C, *spatial) is foreground, (B, 1, *spatial) in [1e-3, 1].
+
+    The weight rises linearly up to an intensity of ``full``. Air says how large the head is, which is no matter of
+    style. A black image still has a weight, so that its statistics are defined.
+    """
+    return (image.mean(dim=1, keepdim=True) / full).clamp(1e-3, 1.0)
+
+
 class GuidanceEncoder(nn.Module):
     r"""Encode a high-quality image z into the posterior of its cue, :math:`q(v_z|z)=N(\mu(z),\sigma^2(z))`.
 
-    Stem convolution, then a residual block and average pooling per level, global average pooling, two linear heads.
-    There is no normalisation inside: it would take away the brightness and contrast which the cue is to carry
-    (as in the style encoders of Huang et al. 2018, MUNIT). Any image size is accepted.
+    Stem convolution, then a residual block and average pooling per level. The cue is to say how the guide looks, and
+    not whose head it shows: so the two linear heads see no position, only statistics over the foreground, the mean and
+    the standard deviation of every channel of every level,
+
+    .. math:: m_{l} = \frac{\sum_p w_p \phi_{l}(p)}{\sum_p w_p},\qquad
+        s_{l}^2 = \frac{\sum_p w_p (\phi_{l}(p) - m_{l})^2}{\sum_p w_p}
+
+    with the weight w of :func:`foreground_weight` (style as the statistics of features: Huang & Belongie 2017). There
+    is no normalisation inside: it would take away the brightness and contrast which the cue is to carry. Any image size
+    is accepted.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels of the image.
         channels: width of each level, finest first.
-        cue_channels: length of the cue. Defaults to 64.
+        cue_channels: length of the cue. Defaults to 16.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], cue_channels: int = 64) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], cue_channels: int = 16) -> None:
         super().__init__()
         self.trunk = GuidanceFeatures(spatial_dims, in_channels, channels)
-        self.global_pool = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)
-        self.mean = nn.Linear(channels[-1], cue_channels)
-        self.log_variance = nn.Linear(channels[-1], cue_channels)
+        self.mean = nn.Linear(2 * sum(channels), cue_channels)
+        self.log_variance = nn.Linear(2 * sum(channels), cue_channels)
         # The noise starts small: under much of it the enhancer would learn to ignore the cue before there is one.
         nn.init.constant_(self.log_variance.bias, INITIAL_LOG_VARIANCE)
 
@@ -79,12 +94,21 @@ class GuidanceEncoder(nn.Module):
         Returns:
             Mean and log-variance, each (B, cue_channels). The log-variance is bounded to [-10, 10].
         """
-        pooled = self.pooled(self.trunk(image))
-        return self.mean(pooled), self.log_variance(pooled).clamp(-10.0, 10.0)
+        statistics = self.statistics(image, self.trunk(image))
+        return self.mean(statistics), self.log_variance(statistics).clamp(-10.0, 10.0)
 
-    def pooled(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """Return what the heads see of the trunk's features: (B, channels[-1]), the coarsest averaged over space."""
-        return self.global_pool(features[-1]).flatten(1)
+    def statistics(self, image: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """Return what the heads see of the trunk's features of ``image``: (B, 2 * sum(channels))."""
+        weight = foreground_weight(image)
+        found: list[torch.Tensor] = []
+        for level in features:
+            weight = self.trunk.pool(weight)
+            flat, share = level.flatten(2), weight.flatten(2)
+            share = share / share.sum(dim=2, keepdim=True)
+            mean = (share * flat).sum(dim=2)
+            variance = (share * (flat - mean.unsqueeze(2)).square()).sum(dim=2)
+            found += [mean, (variance + 1e-6).sqrt()]
+        return torch.cat(found, dim=1)
 
     @torch.jit.unused
     @torch.no_grad()

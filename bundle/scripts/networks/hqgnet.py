@@ -46,9 +46,10 @@ class HQGNet(nn.Module):
         in_channels: channels of the images: 1 for greyscale, 3 for colour. Defaults to 1.
         channels: width of each level of the enhancer, finest first. Defaults to the paper's (64, 128, 256, 512).
         guidance_channels: width of each level of the guidance encoder. Defaults to ``channels``.
-        cue_channels: length of the HQ cue v_z. Defaults to 64.
+        cue_channels: length of the HQ cue v_z. Defaults to 16: few, since a cue is to hold a style and no anatomy.
         code_channels: length of the LQ code v_y. Defaults to 16.
-        head: ``"residual"`` or ``"plain"``, see :class:`Enhancer`.
+        head: ``"plain"`` or ``"residual"``, see :class:`Enhancer`. Defaults to plain, which is
+            the paper's and restores better.
         guided: False for the unguided baseline, in which every cue is 0. Defaults to True.
 
     Raises:
@@ -67,9 +68,9 @@ class HQGNet(nn.Module):
         in_channels: int = 1,
         channels: Sequence[int] = (64, 128, 256, 512),
         guidance_channels: Sequence[int] | None = None,
-        cue_channels: int = 64,
+        cue_channels: int = 16,
         code_channels: int = 16,
-        head: str = "residual",
+        head: str = "plain",
         guided: bool = True,
     ) -> None:
         super().__init__()
@@ -202,7 +203,8 @@ class HQGNet(nn.Module):
             Features, finest first, and the mean, (B, cue_channels).
         """
         features = with_frozen_weights(self.guidance.trunk, image)
-        return features, with_frozen_weights(self.guidance.mean, self.guidance.pooled(features))
+        statistics = self.guidance.statistics(image, features)
+        return features, with_frozen_weights(self.guidance.mean, statistics)
 
     @torch.jit.unused
     def judge_content(self, image: torch.Tensor) -> list[torch.Tensor]:

@@ -20,8 +20,8 @@ from ..tasks import Task
 from .tables import markdown_table
 from .task import TaskScores, count_patients, is_finite, spread
 
-_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM"}
-_DIGITS = {"psnr": 2, "ssim": 3, "ms_ssim": 3}
+_TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "haarpsi": "HaarPSI"}
+_DIGITS = {"psnr": 2, "ssim": 3, "ms_ssim": 3, "haarpsi": 3}
 
 logger = logging.getLogger(__name__)
 
@@ -222,8 +222,8 @@ class EvaluationReport:
 
 def _no_reference(patients: int) -> str:
     return (
-        f"{count_patients(patients)} enhanced. None has a reference image, so PSNR, SSIM and MS-SSIM cannot be "
-        "computed: judge by the pictures."
+        f"{count_patients(patients)} enhanced. None has a reference image, so PSNR, SSIM, MS-SSIM and HaarPSI "
+        "cannot be computed: judge by the pictures."
     )
 
 

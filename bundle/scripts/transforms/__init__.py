@@ -8,16 +8,23 @@ from .degradation import RandScannerDegradation, RandScannerDegradationd, Scanne
 from .intensity import RescaleIntensityd
 from .labels import ClassLabeld
 from .loading import CheckImaged, OrientVolumesd, ReadImaged
+from .noise import estimate_noise, fit_noise
+from .poor_scanner import RandPoorScanner
 from .slices import RandSliced
+from .tone import RandToneCurve
 
 __all__ = [
     "CheckImaged",
     "ClassLabeld",
     "OrientVolumesd",
+    "RandPoorScanner",
     "RandScannerDegradation",
     "RandScannerDegradationd",
     "RandSliced",
+    "RandToneCurve",
     "ReadImaged",
     "RescaleIntensityd",
     "ScannerDegradation",
+    "estimate_noise",
+    "fit_noise",
 ]

@@ -1,0 +1,57 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A good image as some poorer scanner would have shown it: what guided restoration starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monai.transforms import Compose, ScaleIntensityRangePercentiles
+
+from .degradation import RandScannerDegradation
+from .tone import RandToneCurve
+
+__all__ = ["RandPoorScanner"]
+
+
+class RandPoorScanner(Compose):
+    """Give a clean image another tone, degrade it, and scale it anew to [0, 1], all at random.
+
+    It is :class:`RandToneCurve`, then :class:`RandScannerDegradation`, then MONAI's
+    ``ScaleIntensityRangePercentiles``, as images are scaled in training. The ranges are wide: what restores all of this
+    restores a scanner that nobody has described. :func:`scripts.transforms.fit_noise` sets the noise to that of the
+    low-quality set.
+
+    Args:
+        tone_prob: probability of a tone curve.
+        falling: share of falling curves, see :class:`RandToneCurve`; 0 for colour images, whose colours they would
+            invert. A tenth of the curves neither rises nor falls, and the rest rises.
+        gamma_range: see :class:`RandScannerDegradation`.
+        bias_strength_range: see :class:`RandScannerDegradation`.
+        smooth_sigma_range: see :class:`RandScannerDegradation`.
+        zoom_range: see :class:`RandScannerDegradation`.
+        noise_std_range: see :class:`RandScannerDegradation`.
+        percentiles: of the degraded image, which become 0 and 1.
+
+    Raises:
+        InputError: for a range or a probability that makes no sense.
+    """
+
+    def __init__(
+        self,
+        tone_prob: float = 0.8,
+        falling: float = 0.4,
+        gamma_range: Sequence[float] = (0.5, 2.0),
+        bias_strength_range: Sequence[float] = (0.0, 0.35),
+        smooth_sigma_range: Sequence[float] = (0.2, 0.9),
+        zoom_range: Sequence[float] = (0.5, 1.0),
+        noise_std_range: Sequence[float] = (0.02, 0.14),
+        percentiles: Sequence[float] = (0.5, 99.5),
+    ) -> None:
+        degradation = RandScannerDegradation(
+            gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise_std_range
+        )
+        tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob)
+        lower, upper = percentiles
+        scale = ScaleIntensityRangePercentiles(lower, upper, b_min=0.0, b_max=1.0, clip=True)
+        super().__init__([tone, degradation, scale])

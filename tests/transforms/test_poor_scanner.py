@@ -1,0 +1,68 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from scripts.errors import InputError
+from scripts.transforms import RandPoorScanner, estimate_noise, fit_noise
+from scripts.transforms.degradation import RandScannerDegradation
+
+
+def smooth_image(seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = 0.3 + 0.6 * torch.rand(1, 1, 8, 8, generator=generator)
+    return torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic").clamp(0.2, 1)[0]
+
+
+def test_a_degraded_image_fills_the_range_and_the_same_seed_degrades_alike() -> None:
+    image = smooth_image()
+    one, two, other = (RandPoorScanner().set_random_state(seed)(image) for seed in (1, 1, 2))
+    assert one.shape == image.shape
+    assert (float(one.min()), float(one.max())) == (0.0, 1.0)
+    torch.testing.assert_close(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_a_tone_of_its_own_turns_the_contrast_round_at_times() -> None:
+    image = smooth_image()
+    clean = {"tone_prob": 1.0, "bias_strength_range": (0, 0), "noise_std_range": (0, 0), "smooth_sigma_range": (0, 0)}
+    scanner = RandPoorScanner(**clean, zoom_range=(1, 1), gamma_range=(1, 1), falling=0.5).set_random_state(0)
+    signs = {
+        bool(torch.corrcoef(torch.stack([scanner(image).flatten(), image.flatten()]))[0, 1] > 0) for _ in range(20)
+    }
+    assert signs == {True, False}
+
+
+@pytest.mark.parametrize("std", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize("shape", [(), (4,)])
+def test_the_noise_that_was_added_is_found(std: float, shape: tuple[int, ...]) -> None:
+    image = smooth_image()
+    image = image if not shape else image[..., None].repeat(1, 1, 1, *shape)
+    noisy = image + std * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    assert estimate_noise(noisy) == pytest.approx(std, rel=0.15)
+    assert estimate_noise(image) < 0.005
+
+
+def test_an_image_of_air_has_no_noise_to_speak_of() -> None:
+    assert estimate_noise(torch.zeros(1, 8, 8)) == 0.0
+
+
+def test_the_noise_of_a_set_sets_the_range_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    generator = torch.Generator().manual_seed(0)
+    items = [{"image": smooth_image() + std * torch.randn(1, 64, 64, generator=generator)} for std in (0.04, 0.06)]
+    scanner = RandPoorScanner()
+    with caplog.at_level(logging.INFO):
+        fit_noise(scanner, items)
+    low, high = next(p for p in scanner.transforms if isinstance(p, RandScannerDegradation)).ranges["noise_std"]
+    assert low < 0.03
+    assert 0.07 < high < 0.1
+    assert "2 low-quality images" in caplog.text
+
+
+def test_a_wrong_range_is_refused() -> None:
+    with pytest.raises(InputError, match="zoom_range"):
+        RandPoorScanner(zoom_range=(1.0, 0.5))
