@@ -53,27 +53,31 @@ format: $(VENV)/.installed-dev ## Mend style and format where a program can
 types: $(VENV)/.installed-dev ## Check the types
 	$(RUN) -m mypy
 
-# The parts of enhancement alone, switched off one at a time; docs/results.md has the table.
+# The parts of enhancement without labels, switched off one at a time; docs/results.md has the table.
 ABLATION := $(DEMO)/ablation
-ABLATION_ARGS := --task none --epochs 6 --steps_per_epoch 50 --batch_size 4 --learning_rate 4e-4 --val_interval 3 \
-	--guidance_learning_rate 4e-4 --train\#trainer\#max_grad_norm '$$None' --loss_weights\#wavelet 3 --mlflow False
+ABLATION_ARGS := --task none --epochs 8 --steps_per_epoch 100 --warmup_epochs 5 --val_interval 8 --mlflow False --calibrates False
 full :=
-without-guidance := --network_def\#guided False --loss_weights\#consistency 0 --loss_weights\#kl 0 \
-	--loss\#identity_gamma "[1,1]"
+without-guidance := --network_def\#guided False --loss_weights\#consistency 0 --loss_weights\#kl 0
+without-restoration := --loss_weights\#restoration 0
+without-tone-curves := --train\#degradation\#tone_prob 0
+without-falling-curves := --train\#degradation\#falling 0
+without-consistency := --loss_weights\#consistency 0
 without-wavelet := --loss_weights\#wavelet 0
 without-multi-encoder := --loss_weights\#multi_encoder 0
 without-adversarial := --loss_weights\#adversarial 0
-with-plain-discriminator := --discriminator_def\#detail_levels 0
-VARIANTS := full without-guidance without-wavelet without-multi-encoder without-adversarial with-plain-discriminator
+with-residual-head := --network_def\#head residual
+VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves without-consistency \
+	without-wavelet without-multi-encoder without-adversarial with-residual-head
 
-ablation: $(VARIANTS:%=$(ABLATION)/%/evaluation/evaluation.md) ## Switch the parts of the method off, one at a time
-	@for variant in $(VARIANTS); do echo "== $$variant"; grep '|' $(ABLATION)/$$variant/evaluation/evaluation.md; done
+ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the method off, one at a time
+	@for variant in $(VARIANTS); do echo "== $$variant"; grep -E '^(\||-)' $(ABLATION)/$$variant/guidance.md; done
 
-$(ABLATION)/%/evaluation/evaluation.md: demo/data/datalist.json
+$(ABLATION)/%/guidance.md: demo/data/datalist.json
 	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml \
 		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*)
-	cd bundle && $(RUN) -m monai.bundle run evaluating --config_file "['configs/train.yaml','configs/evaluate.yaml']" \
-		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*)
+	cd bundle && $(RUN) -m monai.bundle run guidance --config_file "['configs/train.yaml','configs/guidance.yaml']" \
+		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*) > $@.part
+	mv $@.part $@
 
 # The trainings of an experiment have one thread each; so many run at a time. ARGS are settings of train.yaml, COMPARE_ARGS
 # of downstream.yaml; write apostrophes in them as usual. OVERLAY is a further configuration, such as configs/dynunet.yaml.

@@ -35,7 +35,6 @@ Settings = Mapping[str, Any]
 
 _FLAGS = (
     "amp",
-    "fit_noise",
     "resume",
     "mlflow",
     "network_def#guided",

@@ -112,11 +112,12 @@ def test_the_learning_rates_fall_after_the_warm_up(run: Run) -> None:
     assert all(group["lr"] == group["initial_lr"] for group in after[3])
 
 
-def test_without_frozen_networks_the_warm_up_is_enhancement_alone(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_frozen_networks_the_warm_up_is_restoration_alone(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         run(**{"bilevel#settings#frozen_task_networks": 0})
     assert "frozen_task" not in caplog.text
-    assert "epoch 1/2  discriminator" in caplog.text
+    assert "epoch 1/2  restoration" in caplog.text
+    assert "epoch 2/2  discriminator" in caplog.text
 
 
 def test_a_paused_bilevel_run_goes_on_as_if_nothing_had_been(run: Run, tmp_path: Path) -> None:

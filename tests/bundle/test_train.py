@@ -113,7 +113,7 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
     )
     assert trained.data.params["batch_size"] == "2"
     assert trained.data.params["discriminator_def.channels"] == "4"
-    assert trained.data.params["bilevel.settings.task_weight"] == "10.0"  # the default
+    assert trained.data.params["bilevel.settings.task_weight"] == "2.0"  # the default
     files = {file.path for file in client.list_artifacts(trained.info.run_id)}
     assert {"model.pt", "checkpoint.pt", "configuration.yaml", "panels"} <= files
     assert "ssim" in evaluated.data.metrics
@@ -121,8 +121,9 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
 
 
 def test_training_stops_early_when_nothing_improves(run: Run) -> None:
-    workflow = run(epochs=8, learning_rate=0.0, **{"d_optimizer#lr": 0.0, "early_stop#patience": 2})
-    assert workflow.trainer.state.epoch == 3
+    rates = dict.fromkeys(("learning_rate", "guidance_learning_rate", "d_optimizer#lr"), 0.0)
+    workflow = run(epochs=8, **rates, **{"early_stop#patience": 2, "early_stop#min_delta": 1e-4})
+    assert workflow.trainer.state.epoch == 4  # the first is the warm-up
 
 
 def test_the_guidance_encoder_learns_at_its_own_rate(run: Run) -> None:

@@ -66,3 +66,12 @@ def test_the_noise_of_a_set_sets_the_range_and_is_logged(caplog: pytest.LogCaptu
 def test_a_wrong_range_is_refused() -> None:
     with pytest.raises(InputError, match="zoom_range"):
         RandPoorScanner(zoom_range=(1.0, 0.5))
+
+
+def test_a_range_of_ones_own_is_kept() -> None:
+    scanner = RandPoorScanner(noise_std_range=(0.01, 0.02))
+    fit_noise(scanner, [{"image": smooth_image()}])
+    assert next(p for p in scanner.transforms if isinstance(p, RandScannerDegradation)).ranges["noise_std"] == (
+        0.01,
+        0.02,
+    )

@@ -44,12 +44,12 @@ class BilevelSettings:
     """
 
     hypergradient: str = "first_order"
-    task_weight: float = 10.0
+    task_weight: float = 2.0
     guide_weight: float = 2.0
     inner_steps: int = 1
     warmup_epochs: int = 12
     warmup_objective: str = "enhancement"
-    frozen_task_weight: float = 10.0
+    frozen_task_weight: float = 2.0
     frozen_task_networks: int = 2
     frozen_task_steps: int = 500
     frozen_task_batch_size: int | None = None

@@ -57,9 +57,8 @@ class BilevelTask:
 
     A and B are disjoint halves of the labelled patients, :math:`\ell_{frozen}` is that of :class:`FrozenTaskNetworks`.
     The frozen networks learn before the first iteration, and S begins with the weights of the first of them. In the
-    warm-up the enhancer learns :math:`\ell_{frozen}` alone, from both halves: it starts at the identity, and learns
-    what has to be readable before an adversary has a say in its looks. Without frozen networks, or with
-    ``warmup_objective`` ``"enhancement"``, the warm-up is :math:`L_{enh}`.
+    warm-up the trainer does what it does without a task; with ``warmup_objective`` ``"frozen_task"`` the enhancer also
+    learns :math:`\ell_{frozen}`, from both halves, while the terms of low-quality images and the adversary wait.
 
     S runs in single precision throughout: differences and second derivatives need the digits.
 
@@ -149,8 +148,8 @@ class BilevelTask:
         """Whether S takes part in an epoch, counted from 1: after the warm-up."""
         return epoch > self.settings.warmup_epochs
 
-    def warms_up_alone(self, epoch: int) -> bool:
-        """Whether the frozen networks' loss is the whole objective of an epoch, counted from 1."""
+    def warms_up_by_frozen_networks(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, warms up by the frozen networks, without terms of low-quality images."""
         by_frozen_networks = self.asks_frozen_networks and self.settings.warmup_objective == "frozen_task"
         return by_frozen_networks and not self.has_joined(epoch)
 
@@ -158,7 +157,7 @@ class BilevelTask:
     def has_terms(self) -> bool:
         """Whether the task alone gives the enhancer something to minimise in every step."""
         counts = self.settings.cooperates and (self.settings.task_weight > 0 or self.asks_frozen_networks)
-        return counts and (self.has_joined(1) or self.warms_up_alone(1))
+        return counts and (self.has_joined(1) or self.warms_up_by_frozen_networks(1))
 
     @property
     def ema_network(self) -> nn.Module:

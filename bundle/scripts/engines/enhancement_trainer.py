@@ -165,7 +165,7 @@ class EnhancementTrainer(Trainer):
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         """Run one iteration as the class describes; ``engine`` is the trainer itself."""
         task = self.bilevel if self.bilevel and self.bilevel.has_joined(self.state.epoch) else None
-        warmup = self.bilevel if self.bilevel and self.bilevel.warms_up_alone(self.state.epoch) else None
+        warmup = self.bilevel if self.bilevel and self.bilevel.warms_up_by_frozen_networks(self.state.epoch) else None
         restores = self.state.epoch <= self.restoration_epochs
         self.network.train()
         self.discriminator.train()

@@ -49,10 +49,13 @@ def fit_noise(degradation: Compose, items: Iterable[Any], key: str = "image") ->
     """Set the noise of a degradation to what the low-quality images have, widened, and log both.
 
     Args:
-        degradation: its :class:`RandScannerDegradation` is changed; without one nothing happens.
+        degradation: its :class:`RandScannerDegradation` is changed, unless it is a :class:`RandPoorScanner` with a
+            range of its own; without one nothing happens.
         items: prepared low-quality items, in [0, 1].
         key: of the image in an item.
     """
+    if not getattr(degradation, "fits_noise", True):
+        return
     parts = [part for part in degradation.flatten().transforms if isinstance(part, RandScannerDegradation)]
     images = [item[key] for item in items]
     found = [estimate_noise(image.as_tensor() if isinstance(image, MetaTensor) else image) for image in images]

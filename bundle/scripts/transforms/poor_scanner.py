@@ -13,14 +13,15 @@ from .tone import RandToneCurve
 
 __all__ = ["RandPoorScanner"]
 
+DEFAULT_NOISE = (0.02, 0.14)
+
 
 class RandPoorScanner(Compose):
     """Give a clean image another tone, degrade it, and scale it anew to [0, 1], all at random.
 
     It is :class:`RandToneCurve`, then :class:`RandScannerDegradation`, then MONAI's
     ``ScaleIntensityRangePercentiles``, as images are scaled in training. The ranges are wide: what restores all of this
-    restores a scanner that nobody has described. :func:`scripts.transforms.fit_noise` sets the noise to that of the
-    low-quality set.
+    restores a scanner that nobody has described.
 
     Args:
         tone_prob: probability of a tone curve.
@@ -30,7 +31,8 @@ class RandPoorScanner(Compose):
         bias_strength_range: see :class:`RandScannerDegradation`.
         smooth_sigma_range: see :class:`RandScannerDegradation`.
         zoom_range: see :class:`RandScannerDegradation`.
-        noise_std_range: see :class:`RandScannerDegradation`.
+        noise_std_range: see :class:`RandScannerDegradation`. Defaults to what :func:`scripts.transforms.fit_noise`
+            finds in the low-quality set, and to 0.02 to 0.14 until then.
         percentiles: of the degraded image, which become 0 and 1.
 
     Raises:
@@ -45,12 +47,12 @@ class RandPoorScanner(Compose):
         bias_strength_range: Sequence[float] = (0.0, 0.35),
         smooth_sigma_range: Sequence[float] = (0.2, 0.9),
         zoom_range: Sequence[float] = (0.5, 1.0),
-        noise_std_range: Sequence[float] = (0.02, 0.14),
+        noise_std_range: Sequence[float] | None = None,
         percentiles: Sequence[float] = (0.5, 99.5),
     ) -> None:
-        degradation = RandScannerDegradation(
-            gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise_std_range
-        )
+        self.fits_noise = noise_std_range is None
+        noise = noise_std_range or DEFAULT_NOISE
+        degradation = RandScannerDegradation(gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise)
         tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob)
         lower, upper = percentiles
         scale = ScaleIntensityRangePercentiles(lower, upper, b_min=0.0, b_max=1.0, clip=True)
