@@ -55,7 +55,7 @@ types: $(VENV)/.installed-dev ## Check the types
 
 # The parts of enhancement without labels, switched off one at a time; docs/results.md has the table.
 ABLATION := $(DEMO)/ablation
-ABLATION_ARGS := --task none --epochs 8 --steps_per_epoch 100 --warmup_epochs 5 --val_interval 8 --mlflow False --calibrates False
+ABLATION_ARGS := --epochs 8 --steps_per_epoch 100 --warmup_epochs 5 --val_interval 8 --mlflow False --calibrates False
 full :=
 without-guidance := --network_def\#guided False --loss_weights\#consistency 0 --loss_weights\#kl 0
 without-restoration := --loss_weights\#restoration 0
@@ -74,7 +74,7 @@ ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the met
 
 $(ABLATION)/%/guidance.md: demo/data/datalist.json
 	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml \
-		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*)
+		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* --task none $(ABLATION_ARGS) $($*)
 	cd bundle && $(RUN) -m monai.bundle run guidance --config_file "['configs/train.yaml','configs/guidance.yaml']" \
 		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*) > $@.part
 	mv $@.part $@

@@ -35,7 +35,7 @@ from .guidance_tables import guidance_table
 __all__ = ["GuidanceReport"]
 
 REFERENCES = "references"
-TONE_ALONE = 0.99
+TONE_ALONE = 0.95
 """Rank correlation of two references from which on their styles differ by tone alone."""
 
 Row = dict[str, Any]
