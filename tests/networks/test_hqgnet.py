@@ -232,3 +232,28 @@ def test_an_unguided_network_keeps_its_guidance_as_it_is() -> None:
     before = network.guidance.mean.weight.detach().clone()
     network.standardize_guidance_(torch.rand(4, network.prototype_mean.numel()))
     assert torch.equal(network.guidance.mean.weight, before)
+
+
+def test_the_cue_does_not_see_how_much_air_there_is() -> None:
+    torch.manual_seed(0)
+    encoder = GuidanceEncoder(2, 1, (4, 6), cue_channels=5)
+    head = 0.3 + 0.6 * torch.rand(1, 1, 16, 16)
+    framed = torch.zeros(1, 1, 48, 48)
+    framed[..., 16:32, 16:32] = head
+    wider = torch.zeros(1, 1, 96, 96)
+    wider[..., 32:48, 32:48] = head
+    cues = [encoder(image)[0] for image in (framed, wider)]
+    darker = encoder(framed**2)[0]
+    assert (cues[0] - cues[1]).norm() < 0.3 * (cues[0] - darker).norm()
+
+
+def test_the_cue_is_that_of_the_mirrored_image_and_not_that_of_another_tone() -> None:
+    torch.manual_seed(0)
+    encoder = GuidanceEncoder(2, 1, (4, 6), cue_channels=5)
+    for name, weight in encoder.named_parameters():
+        if "conv" in name and weight.dim() == 4:
+            weight.data = (weight + weight.flip(2)) / 2  # so that the trunk itself knows no direction
+    image = torch.rand(1, 1, 32, 32)
+    cue = encoder(image)[0]
+    torch.testing.assert_close(encoder(image.flip(2))[0], cue, atol=1e-4, rtol=1e-4)
+    assert float((encoder(image**2)[0] - cue).norm().detach()) > 1e-2
