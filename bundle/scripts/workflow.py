@@ -33,14 +33,7 @@ from .transforms import CheckImaged, OrientVolumesd, RescaleIntensityd
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
 
-_FLAGS = (
-    "amp",
-    "resume",
-    "mlflow",
-    "network_def#guided",
-    "loss#wavelet#stationary",
-    "loss#wavelet#relative",
-)
+_FLAGS = ("amp", "resume", "mlflow", "network_def#guided", "loss#wavelet#stationary", "loss#wavelet#relative")
 _IMAGE_METRICS = ("psnr", "ssim", "ms_ssim", "haarpsi")
 
 
@@ -270,14 +263,14 @@ def train(
     trainer.run()
 
 
-def calibrate_model(model_file: str | Path, entries: Entries, device: str | torch.device, samples: int = 4) -> None:
+def calibrate_model(model_file: str | Path, entries: Entries, device: str | torch.device, samples: int = 8) -> None:
     """Learn, from images that a reader may trust, where the measures of inference's report begin to be suspicious.
 
     Args:
         model_file: ``model.pt``; the limits are written into ``model.json`` beside it.
         entries: of a datalist: the validation images.
         device: where to run the network.
-        samples: draws of the cue for the uncertainty. Defaults to 4.
+        samples: draws of the cue for the uncertainty. Defaults to 8.
     """
     if len(entries) < SafetyThresholds.LEAST_CASES:
         return

@@ -33,8 +33,9 @@ class MeanCue(torch.nn.Module):
         mean = self.weight * guide.mean(dim=(1, 2, 3))[:, None] + (torch.rand(1) if self.training else 0)
         return mean, torch.zeros_like(mean)
 
-    def set_prototype(self, cues: torch.Tensor) -> None:
+    def set_prototype(self, cues: torch.Tensor, std: torch.Tensor | None = None) -> None:
         self.prototypes.append(cues)
+        self.std = std
 
 
 def ramp(level: float, *shape: int) -> torch.Tensor:
@@ -125,6 +126,8 @@ def test_the_description_keeps_a_prototype_of_every_style() -> None:
     assert list(description.styles) == ["one"]  # the other style's only image is constant
     assert description.styles["one"]["mean"] == pytest.approx([0.4])
     assert description.styles["one"]["std"] == pytest.approx([0.2])
+    assert network.std is not None
+    assert network.std.tolist() == pytest.approx([0.2])  # within the style; over all images it is 0.16
 
 
 def test_a_set_without_styles_leaves_the_description_alone() -> None:

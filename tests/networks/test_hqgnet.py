@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from scripts.errors import InputError
-from scripts.networks import Enhancer, GuidanceEncoder, HQGNet
+from scripts.networks import Enhancer, GuidanceEncoder, HQGNet, draw_cues
 
 
 def small(spatial_dims: int = 2, in_channels: int = 1, head: str = "plain", guided: bool = True) -> HQGNet:
@@ -101,11 +101,20 @@ def test_sample_gives_mean_and_deviation_over_the_drawn_cues() -> None:
     network.set_prototype(torch.randn(4, 5))
     mean, deviation = network.sample(image, 6, seed=3)
     noise = torch.randn((6, 5), generator=torch.Generator().manual_seed(3))
+    noise = (noise - noise.mean(0)) / noise.std(0)
     drawn = torch.stack(
         [network.enhancer(image, (network.prototype_mean + network.prototype_std * e)[None]) for e in noise]
     )
     torch.testing.assert_close(mean, drawn.mean(0), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(deviation, drawn.std(0), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_draws_have_the_mean_and_the_deviation_that_were_asked_for(n: int) -> None:
+    mean, std = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
+    drawn = draw_cues(mean, std, n)
+    torch.testing.assert_close(drawn.mean(0), mean)
+    torch.testing.assert_close(drawn.std(0), std)
 
 
 def test_sample_leaves_the_global_random_state_alone() -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from ..cues import collect_cues_by_image
 from ..model_spec import ModelSpec
 from .periodic_update import PeriodicUpdate
 
-__all__ = ["PrototypeUpdate", "prototypes_by_style"]
+__all__ = ["PrototypeUpdate", "prototypes_by_style", "within_styles"]
 
 
 class PrototypeUpdate(PeriodicUpdate):
@@ -60,10 +60,20 @@ class PrototypeUpdate(PeriodicUpdate):
         by_image = collect_cues_by_image(
             self.network, self.batches, self.device, spatial_dims=self.spatial_dims, slice_axis=self.slice_axis
         )
+        prototypes = prototypes_by_style(by_image, self.styles) if any(self.styles) else {}
         set_prototype: Any = self.network.set_prototype
-        set_prototype(torch.cat(by_image))
-        if self.description is not None and any(self.styles):
-            self.description.styles = prototypes_by_style(by_image, self.styles)
+        set_prototype(torch.cat(by_image), std=within_styles(prototypes) if prototypes else None)
+        if self.description is not None and prototypes:
+            self.description.styles = prototypes
+
+
+def within_styles(prototypes: Mapping[str, Any]) -> torch.Tensor:
+    r"""Return the deviation of cues within a style, :math:`(\frac1S \sum_s \sigma_s^2)^{1/2}`, (cue_channels).
+
+    Args:
+        prototypes: of :func:`prototypes_by_style`.
+    """
+    return torch.tensor([own["std"] for own in prototypes.values()]).square().mean(dim=0).sqrt()
 
 
 def prototypes_by_style(by_image: Sequence[torch.Tensor], styles: Sequence[str | None]) -> dict[str, Any]:

@@ -220,11 +220,13 @@ class HQGNet(nn.Module):
 
     @torch.jit.unused
     @torch.no_grad()
-    def set_prototype(self, cues: torch.Tensor) -> None:
+    def set_prototype(self, cues: torch.Tensor, std: torch.Tensor | None = None) -> None:
         """Store mean and standard deviation of cues of the high-quality set.
 
         Args:
             cues: posterior means, (N, cue_channels), N at least 1.
+            std: the deviation that samples are to have, (cue_channels). Defaults to that of the cues; where the set has
+                several styles, that within a style says how sure a result is, and that between them which was chosen.
 
         Raises:
             InputError: when there is none, or they are not finite.
@@ -235,7 +237,7 @@ class HQGNet(nn.Module):
         if not torch.isfinite(cues).all():
             raise InputError("The cues of the high-quality set are not finite: training has diverged, lower the rate.")
         self.prototype_mean.copy_(cues.mean(dim=0))
-        self.prototype_std.copy_(cues.std(dim=0, correction=0))
+        self.prototype_std.copy_(cues.std(dim=0, correction=0) if std is None else std)
 
     @torch.jit.unused
     @torch.no_grad()
@@ -272,6 +274,9 @@ class HQGNet(nn.Module):
 def draw_cues(mean: torch.Tensor, std: torch.Tensor, n: int, seed: int = 0) -> torch.Tensor:
     """Draw cues of a normal distribution, and leave the global random state alone.
 
+    Two draws or more have exactly this mean and this standard deviation (n - 1 below the line), so that the deviation
+    of results hardly depends on how many there are.
+
     Args:
         mean: (cue_channels) or (1, cue_channels).
         std: likewise.
@@ -282,6 +287,9 @@ def draw_cues(mean: torch.Tensor, std: torch.Tensor, n: int, seed: int = 0) -> t
         Cues, (n, cue_channels).
     """
     noise = torch.randn((n, mean.shape[-1]), generator=torch.Generator().manual_seed(seed))
+    if n > 1:
+        deviation, centre = torch.std_mean(noise, dim=0)
+        noise = (noise - centre) / deviation
     return mean + std * noise.to(mean)
 
 
