@@ -371,8 +371,8 @@ def step(t: Training, batch: tuple[Tensor, ...], halves: tuple[tuple[Tensor, ...
     if halves:
         y_b, t_b, z_b = halves[1]
         x_b = t.network.enhance_guided(y_b, z_b).pred
-        terms["task"] = 10.0 * t.task_loss(frozen(t.s, x_b), t_b)  # first order: S's own answer to x is left out
-        terms["frozen_task"] = 10.0 * torch.stack([t.task_loss(n(x_b), t_b) for n in t.frozen_networks]).mean()
+        terms["task"] = 2.0 * t.task_loss(frozen(t.s, x_b), t_b)  # first order: S's own answer to x is left out
+        terms["frozen_task"] = 2.0 * torch.stack([t.task_loss(n(x_b), t_b) for n in t.frozen_networks]).mean()
     descend(torch.stack(list(terms.values())).sum(), t.optimizer, t.network)
     for norm in (module for module in t.network.modules() if isinstance(module, AdaLIN)):
         norm.rho.data.clamp_(0, 1)

@@ -50,7 +50,7 @@ def cosine_decay(
 
     def falling(epoch: int) -> float:
         fallen = max(0, epoch - constant_epochs)
-        return final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * fallen / (epochs - constant_epochs)))
+        return final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * fallen / max(1, epochs - constant_epochs)))
 
     def constant(epoch: int) -> float:
         return 1.0

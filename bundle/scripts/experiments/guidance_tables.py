@@ -12,16 +12,16 @@ from ..reports.tables import markdown_table
 __all__ = ["guidance_table"]
 
 _COLUMNS = {
-    "nearer": ("nearer own style", "{:.0%}"),
+    "nearer": ("nearer own", "{:.0%}"),
     "own": ("own (dB)", "{:.2f}"),
     "prototype": ("prototype (dB)", "{:.2f}"),
-    "matched": ("prototype, histogram matched (dB)", "{:.2f}"),
-    "other": ("other styles (dB)", "{:.2f}"),
+    "matched": ("matched (dB)", "{:.2f}"),
+    "other": ("other (dB)", "{:.2f}"),
     "ssim": ("SSIM", "{:.3f}"),
     "haarpsi": ("HaarPSI", "{:.3f}"),
-    "detail_energy": ("energy of 2-4 pixels", "{:.2f}"),
-    "new_structure": ("new structure", "{:.3f}"),
-    "lost_structure": ("lost structure", "{:.3f}"),
+    "detail_energy": ("2-4 pixels", "{:.2f}"),
+    "new_structure": ("new", "{:.3f}"),
+    "lost_structure": ("lost", "{:.3f}"),
 }
 
 

@@ -42,15 +42,16 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
         :math:`(s_e - s_i) / (1 - s_i)` with the mean SSIM of input and enhanced image; None when the input is perfect.
     """
     metrics: dict[str, Any] = {}
-    measured: list[Row] = []
+    with_reference = 0
     for metric in QUALITY_METRICS:
         keys = f"input_{metric}", f"enhanced_{metric}"
         measured = [row for row in rows if all(is_finite(row.get(key)) for key in keys)]
+        with_reference = max(with_reference, len(measured))
         if measured:
             before, after = ([float(row[key]) for row in measured] for key in keys)
             gain = [end - begin for begin, end in zip(before, after, strict=True)]
             metrics[metric] = {"input": spread(before), "enhanced": spread(after), "gain": spread(gain)}
-    summary: dict[str, Any] = {"patients": len(rows), "patients_with_reference": len(measured)}
+    summary: dict[str, Any] = {"patients": len(rows), "patients_with_reference": with_reference}
     if metrics:
         summary["metrics"] = metrics
         distance = 1 - metrics["ssim"]["input"]["mean"]
