@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader
 from scripts.data import EpochSampler, UnpairedDataset
 from scripts.engines import EnhancementTrainer, r1_penalty
 from scripts.errors import InputError
+from scripts.experiments.guidance_measures import follow_slope, tissue_means
 from scripts.handlers import TrainingCheckpoint
 from scripts.losses import EnhancementLoss
 from scripts.networks import HQGNet
-from scripts.transforms import RandScannerDegradation
+from scripts.transforms import RandPoorScanner, RandScannerDegradation
 
 
 def dataset(length: int = 8) -> UnpairedDataset:
@@ -233,3 +234,61 @@ def test_every_epoch_has_random_numbers_of_its_own() -> None:
     engine.add_event_handler(Events.EPOCH_STARTED, lambda: drawn.append(float(torch.rand(()))))
     engine.run()
     assert drawn[0] != drawn[1]
+
+
+def two_tissues(seed: int, inner: float, outer: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image of one tissue around another, at a place of its own, and its label."""
+    row, column = (int(n) for n in torch.randint(2, 6, (2,), generator=torch.Generator().manual_seed(seed)))
+    label = torch.zeros(1, 24, 24)
+    label[:, row : row + 16, column : column + 16] = 2
+    label[:, row + 4 : row + 12, column + 4 : column + 12] = 1
+    image = torch.where(label == 1, inner, torch.where(label == 2, outer, torch.zeros(())))
+    return image, label
+
+
+STYLES = {"one": (0.9, 0.4), "other": (0.4, 0.9)}
+
+
+def follow(network: HQGNet) -> float:
+    """How far the contrast of results goes with that of their guides, on inputs of the first style."""
+    network.eval()
+    slopes = []
+    for seed in range(100, 104):
+        image, label = two_tissues(seed, *STYLES["one"])
+        found, wanted = {}, {}
+        for style, tones in STYLES.items():
+            with torch.no_grad():
+                result = network(image[None], two_tissues(seed + 50, *tones)[0][None])[0]
+            found[style] = tissue_means(result, label, [1, 2])
+            wanted[style] = torch.tensor(tones)
+        slopes.append(follow_slope(found, wanted))
+    return sum(slopes) / len(slopes)
+
+
+def test_results_come_to_follow_their_guide() -> None:
+    """Seconds of guided restoration, on two styles that no tone curve that rises makes of one another."""
+    hq = [
+        {"image": two_tissues(seed, *tones)[0], "patient": f"{style}{seed}", "style": style}
+        for style, tones in STYLES.items()
+        for seed in range(4)
+    ]
+    lq = [{"image": two_tissues(seed, *STYLES["one"])[0], "patient": f"lq{seed}"} for seed in range(50, 54)]
+    scanner = RandPoorScanner(noise_std_range=(0.0, 0.05))
+    data = UnpairedDataset(lq, hq, lambda item: item, length=4 * 200, progress=False, degradation=scanner)
+    torch.manual_seed(0)
+    network = HQGNet(2, 1, channels=(8, 16), guidance_channels=(4, 8), cue_channels=4)
+    network.standardize_guidance_(network.encode_guide(torch.stack([item["image"] for item in hq]))[0])
+    discriminator = PatchDiscriminator(2, 4, 1, num_layers_d=2, norm="INSTANCE")
+    before = follow(network)
+    EnhancementTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=DataLoader(data, batch_size=4, sampler=EpochSampler(data)),
+        network=network,
+        optimizer=torch.optim.Adam(network.parameters(), 4e-3),
+        discriminator=discriminator,
+        d_optimizer=torch.optim.Adam(discriminator.parameters(), 1e-3),
+        restoration_epochs=1,
+    ).run()
+    assert abs(before) < 0.1
+    assert follow(network) > 0.5
