@@ -53,7 +53,7 @@ format: $(VENV)/.installed-dev ## Mend style and format where a program can
 types: $(VENV)/.installed-dev ## Check the types
 	$(RUN) -m mypy
 
-# The parts of enhancement without labels, switched off one at a time; docs/results.md has the table.
+# The parts of enhancement without labels, switched off one at a time.
 ABLATION := $(DEMO)/ablation
 ABLATION_ARGS := --epochs 8 --steps_per_epoch 100 --warmup_epochs 5 --val_interval 8 --mlflow False --calibrates False
 full :=

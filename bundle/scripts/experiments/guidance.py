@@ -112,6 +112,10 @@ class GuidanceReport:
         self._classes = self.classes or sorted(
             {int(number) for items in self.guides.values() for item in items for number in item["label"].unique()} - {0}
         )
+        self._means = {
+            style: torch.stack([tissue_means(item["image"], item["label"], self._classes) for item in items]).nanmean(0)
+            for style, items in self.guides.items()
+        }
         self._cues = {
             style: [self._slice_cues(item["image"]) for item in items] for style, items in self.guides.items()
         }
@@ -184,8 +188,7 @@ class GuidanceReport:
     def _wanted(self, style: str, label: torch.Tensor, references: Mapping[str, torch.Tensor]) -> torch.Tensor:
         if style in references:
             return tissue_means(references[style], label, self._classes)
-        means = [tissue_means(item["image"], item["label"], self._classes) for item in self.guides[style]]
-        return torch.stack(means).nanmean(0)
+        return self._means[style]
 
     def _structure(
         self, label: torch.Tensor, results: Mapping[str, torch.Tensor], references: Mapping[str, torch.Tensor]

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Image quality against a clean reference: PSNR, SSIM and MS-SSIM, one number per patient."""
+"""Image quality against a clean reference: PSNR, SSIM, MS-SSIM and HaarPSI, one number per patient."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def ms_ssim_weights(spatial_size: Sequence[int]) -> tuple[float, ...]:
 
 
 class SlicewiseMetric(CumulativeIterationMetric):
-    """PSNR, SSIM or MS-SSIM of every case as one number, volumes of a 2-D network slice by slice.
+    """PSNR, SSIM, MS-SSIM or HaarPSI of every case as one number, volumes of a 2-D network slice by slice.
 
     The data range is 1. A volume counts as the mean over its slices when the network is 2-D, so each patient has the
     same weight however many slices there are. Slices in which the reference is constant (air) are skipped. PSNR ends
     at :data:`PSNR_CEILING`. The windows of small images are :func:`ssim_window` and :func:`ms_ssim_weights`.
 
     Args:
-        metric: ``"psnr"`` (dB), ``"ssim"`` or ``"ms_ssim"``.
+        metric: ``"psnr"`` (dB), ``"ssim"``, ``"ms_ssim"`` or ``"haarpsi"``.
         spatial_dims: number of spatial dimensions of the network, 2 or 3.
         slice_axis: spatial axis of a volume along which its slices are stacked. Defaults to 2.
 
@@ -129,14 +129,14 @@ class SlicewiseMetric(CumulativeIterationMetric):
 
 
 class ImageQuality(IgniteMetricHandler):
-    """Ignite metric of an evaluator: PSNR, SSIM or MS-SSIM of ``pred`` against ``reference``.
+    """Ignite metric of an evaluator: PSNR, SSIM, MS-SSIM or HaarPSI of ``pred`` against ``reference``.
 
     ``engine.state.metrics[name]`` is the mean over cases, ``engine.state.metric_details[name]`` holds one row per case,
     (N, 1). A case without a reference has NaN in its row and does not count. When no case has one, the metric is NaN,
     which is logged once.
 
     Args:
-        metric: ``"psnr"`` (dB), ``"ssim"`` or ``"ms_ssim"``.
+        metric: ``"psnr"`` (dB), ``"ssim"``, ``"ms_ssim"`` or ``"haarpsi"``.
         spatial_dims: number of spatial dimensions of the network, 2 or 3.
         slice_axis: spatial axis of a volume along which its slices are stacked. Defaults to 2.
         pred_key: key of the enhanced image in the engine's output. Defaults to ``"pred"``.
@@ -175,7 +175,7 @@ def image_quality_metrics(names: Sequence[str], spatial_dims: int = 2, slice_axi
 def image_quality(
     pred: torch.Tensor, reference: torch.Tensor, spatial_dims: int = 2, slice_axis: int = 2
 ) -> dict[str, float]:
-    """Return PSNR (dB), SSIM and MS-SSIM of one case.
+    """Return PSNR (dB), SSIM, MS-SSIM and HaarPSI of one case.
 
     Args:
         pred: image to judge, (C, *spatial), in [0, 1].
