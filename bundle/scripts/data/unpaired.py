@@ -133,6 +133,15 @@ class UnpairedDataset(Dataset[Item]):
         self.random_transform = random_transform
         self.degradation = degradation
         self.style_transform = style_transform
+        # Once: flattening a Compose makes a new one.
+        varied, degrading, styling = map(_random_parts, (random_transform, degradation, style_transform))
+        self._random_parts = {
+            _IMAGE_TRANSFORM: varied,
+            _GUIDE_TRANSFORM: varied,
+            _CLEAN_TRANSFORM: varied,
+            _DEGRADATION: degrading,
+            _STYLE_TRANSFORM: styling,
+        }
         self._generator = np.random.RandomState(seed)
         self._studies: dict[int, np.ndarray] = {}
         self._data, self._guide_data = data, guide_data
@@ -287,9 +296,8 @@ class UnpairedDataset(Dataset[Item]):
         if transform is None:
             return data
         generator = self._random(purpose, index)
-        for part in _parts(transform):
-            if isinstance(part, Randomizable):
-                part.set_random_state(state=generator)
+        for part in self._random_parts[purpose]:
+            part.set_random_state(state=generator)
         with _untracked():
             return transform(data)
 
@@ -325,6 +333,10 @@ def _parts(transform: Any) -> Sequence[Any]:
     # Not the parts of OneOf and its like, which choose among them at random and pass their state on themselves.
     parts: Sequence[Any] = transform.flatten().transforms if type(transform) is Compose else (transform,)
     return parts
+
+
+def _random_parts(transform: Any) -> list[Any]:
+    return [part for part in _parts(transform) if isinstance(part, Randomizable)]
 
 
 @contextmanager
