@@ -223,9 +223,8 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
             else "no high-quality training image has a label"
         )
         lines.append(
-            f"There are no frozen task networks, since {why}: the warm-up is enhancement without the task, and the "
-            f"{task} network begins from nothing. A short warm-up and several inner steps suit that better, such as "
-            "--warmup_epochs 1 --bilevel#settings#inner_steps 3."
+            f"There are no frozen task networks, since {why}, and the {task} network begins from nothing. Several "
+            "inner steps suit that better, such as --bilevel#settings#inner_steps 3."
         )
     return "\n".join(lines)
 

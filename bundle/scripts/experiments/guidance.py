@@ -169,7 +169,7 @@ class GuidanceReport:
             "follow": follow_slope(found, wanted),
             "structure": self._structure(label, results, references),
         }
-        unguided = self._enhance(item["image"], _prototype(self.network)) if references else None
+        unguided = self._enhance(item["image"], self.network.prototype_mean[None]) if references else None
         rows = []
         for style, result in results.items():
             distance = {other: float((found[style] - wanted[other]).abs().nanmean()) for other in results}
@@ -265,10 +265,6 @@ class GuidanceReport:
 
 def _plain(image: torch.Tensor) -> torch.Tensor:
     return image.as_tensor() if isinstance(image, MetaTensor) else image
-
-
-def _prototype(network: HQGNet) -> torch.Tensor:
-    return network.prototype_mean[None]
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, float]:
