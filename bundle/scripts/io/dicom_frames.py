@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
-from .dicom_header import is_deflated, naming, transfer_syntax, words
+from .dicom_header import check_inflation, naming, transfer_syntax, words
+from .limits import check_unpacked_size
 
 __all__ = ["GEOMETRY_TAGS", "PIXEL_TAGS", "Frame", "PixelFormat", "bytes_of_frame", "describe_frames"]
 
@@ -192,15 +193,21 @@ def _check_size(header: FileDataset, pixel_format: PixelFormat, count: int, file
     pixels = pixel_format.rows * pixel_format.columns * count
     if pixels > LARGEST_IMAGE:
         raise ValueError(f"its header says that it holds {pixels:.2g} pixels, more than any image has")
-    size, syntax = file.stat().st_size, transfer_syntax(header)
-    if is_deflated(header):
-        return
+    syntax = transfer_syntax(header)
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise ValueError(f'its transfer syntax "{syntax.name}" is unknown, so that its pixels cannot be decoded')
-    needed = bytes_of_frame(header) * count if not syntax.is_encapsulated else 10 * count
-    if size < needed:
-        what = f"{needed} bytes of pixels" if not syntax.is_encapsulated else f"{count} frames"
-        raise ValueError(f"its pixel data is cut short: the header promises {what} in a file of {size} bytes")
+    size, needed = file.stat().st_size, bytes_of_frame(header) * count
+    if syntax.is_encapsulated:
+        if size < 10 * count:
+            raise ValueError(f"its pixel data is cut short: the header promises {count} frames in {size} bytes")
+        check_unpacked_size(needed, size)
+        return
+    unpacked = check_inflation(file)
+    if (size if unpacked is None else unpacked) < needed:
+        raise ValueError(
+            f"its pixel data is cut short: the header promises {needed} bytes of pixels in "
+            + (f"a file of {size} bytes" if unpacked is None else f"a file that unpacks to {unpacked}")
+        )
 
 
 def bytes_of_frame(header: Dataset) -> int:

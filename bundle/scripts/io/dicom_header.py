@@ -13,6 +13,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -21,9 +22,11 @@ from pydicom.uid import (
 )
 
 from ..errors import InputError
+from .limits import inflated_size
 
 __all__ = [
     "IDENTITY_TAGS",
+    "check_inflation",
     "is_deflated",
     "naming",
     "read_dataset",
@@ -85,6 +88,7 @@ def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
         InputError: when the file is not DICOM, ends within the header, or holds no image.
     """
     with naming(file), file.open("rb") as stream:
+        check_inflation(file)
         specific = [*tags, "SOPClassUID", "Rows", "Columns"] if tags else None
         try:
             header = dcmread(
@@ -107,6 +111,7 @@ def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
 def read_dataset(file: Path, tags: Sequence[str] = ()) -> FileDataset:
     """Read a file with its pixel data; see :func:`read_header` for the arguments and the errors."""
     with naming(file):
+        check_inflation(file)
         return dcmread(file, force=_starts_without_preamble(file), specific_tags=list(tags) or None)
 
 
@@ -121,6 +126,20 @@ def _starts_without_preamble(file: Path) -> bool:
         b"\x08\x00\x08\x00",
         b"\x08\x00\x16\x00",
     )
+
+
+def check_inflation(file: Path) -> int | None:
+    """Bytes that the dataset of a deflated file unpacks to; None for any other file.
+
+    pydicom unpacks such a file at once, header and pixels.
+
+    Raises:
+        UnreadableError: when that is more than a file of its size may unpack to.
+    """
+    with file.open("rb") as stream:
+        read_preamble(stream, force=True)
+        syntax = _read_file_meta_info(stream).get("TransferSyntaxUID")
+        return inflated_size(file, stream.tell()) if syntax == DeflatedExplicitVRLittleEndian else None
 
 
 def is_deflated(header: FileDataset) -> bool:

@@ -20,6 +20,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError
 from .base import PATIENT_SPACE, SPACE, CaseImage, Provenance, UnreadableError
+from .limits import check_unpacked_size, most_unpacked
 from .nifti_header import MAGIC, is_nifti_header
 from .storage import real_values, stored_values
 
@@ -38,8 +39,6 @@ COMPLEX_TYPES = (32, 1792, 2048)
 FLOAT32 = 16
 
 CLEARLY_LARGER = 1.2
-UNPACKS_FREELY = 2**30
-LARGEST_COMPRESSION = 100
 CHUNK = 2**24
 
 
@@ -194,15 +193,21 @@ def _read(file: Path) -> _Content:
         packed = raw.read(2) == GZIP_MAGIC
         raw.seek(0)
         if not packed:
-            return _read_unpacked(raw, size, size)
+            return _read_unpacked(raw, None, size)
         with gzip.open(raw) as unpacked:
-            content = _read_unpacked(cast("BinaryIO", unpacked), max(UNPACKS_FREELY, LARGEST_COMPRESSION * size), None)
+            content = _read_unpacked(cast("BinaryIO", unpacked), size, None)
             unpacked.read(CHUNK)  # at its end the checksum is compared
             return content
 
 
-def _read_unpacked(stream: BinaryIO, limit: int, size: int | None) -> _Content:
-    """Read an image from a stream which cannot, or should not, hold more than ``limit`` bytes."""
+def _read_unpacked(stream: BinaryIO, packed: int | None, size: int | None) -> _Content:
+    """Read an image from a stream.
+
+    Args:
+        stream: at its beginning.
+        packed: bytes of the file, for one that is compressed.
+        size: bytes of the stream, for one that is not.
+    """
     start = stream.read(348)
     if not is_nifti_header(start):
         raise UnreadableError("it is no NIfTI file, whatever its name" if start else "it is empty")
@@ -218,13 +223,13 @@ def _read_unpacked(stream: BinaryIO, limit: int, size: int | None) -> _Content:
     if bytes_of_colour and channels > 1:
         raise UnreadableError("it holds vectors of colours: split it into one image each")
     offset = float(header["vox_offset"])
-    if not (length <= offset <= limit and offset.is_integer()):
+    if not (length <= offset <= (size or most_unpacked(packed or 0)) and offset.is_integer()):
         raise UnreadableError(f"its header is damaged: its values cannot begin at byte {offset:g}")
     count = int(np.prod((*shape, channels, bytes_of_colour or 1), dtype=object))
     needed = int(offset) + count * dtype.itemsize
-    if needed > limit:
-        if size is None:
-            raise UnreadableError(f"it would unpack to {needed:.3g} bytes, which no image of its size does")
+    if packed is not None:
+        check_unpacked_size(needed, packed)
+    elif size is not None and needed > size:
         raise UnreadableError(f"it is cut short: {size} of {needed} bytes are there")
     extensions = bytes(_read_exactly(stream, int(offset) - length))
     flat = np.frombuffer(_read_exactly(stream, count * dtype.itemsize), dtype)

@@ -20,6 +20,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import InputError
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
+from .limits import check_unpacked_size
 from .storage import real_values, stored_values
 
 __all__ = ["RasterCase"]
@@ -47,10 +48,6 @@ TIFF_METADATA = (270, 271, 272, 282, 283, 296, 306, 315, 700, 33432)
 
 BITS_PER_SAMPLE, SAMPLE_FORMAT, SOFTWARE, ICC_PROFILE = 258, 339, 305, 34675
 COLOUR_SPACES = {1: b"GRAY", 3: b"RGB "}
-
-MANY_PIXELS = 2**24
-LARGEST_COMPRESSION = 10_000
-"""Pixels in a byte of a file that has many: ten times what the best of compressions makes of a white page."""
 
 
 class _Content(NamedTuple):
@@ -149,8 +146,7 @@ def _read(file: Path, keep_palette: bool = False) -> _Content:
         if image.mode not in MODES:
             raise UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")
         pixels = image.width * image.height
-        if pixels > max(MANY_PIXELS, LARGEST_COMPRESSION * file.stat().st_size):
-            raise UnreadableError(f"it is damaged: it claims {image.width}×{image.height} pixels, which it cannot hold")
+        check_unpacked_size(_stored_bytes(image), file.stat().st_size)
         if isinstance(image, TiffImagePlugin.TiffImageFile) and sum(map(_area, image.tile)) < pixels:
             raise UnreadableError("it is damaged: parts of it are missing")
         is_deep_colour = _is_deep_colour(image, file)
@@ -166,6 +162,14 @@ def _read(file: Path, keep_palette: bool = False) -> _Content:
         suffix = file.suffix if file.suffix.lower() in SUFFIXES[format_] else SUFFIXES[format_][0]
         chunks = _png_metadata(file) if image.format == "PNG" else ()
         return _Content(format_, suffix, stored, alpha, image.mode == "1", _options(image, channels), chunks)
+
+
+def _stored_bytes(image: Image.Image) -> int:
+    """Bytes that the samples of a picture take where they lie side by side."""
+    bits = {"1": 1, "I": 32, "F": 32}.get(
+        image.mode, 16 if image.mode.startswith("I;16") else 8 * len(image.getbands())
+    )
+    return image.width * image.height * bits // 8
 
 
 def _area(tile: tuple[Any, ...]) -> int:
