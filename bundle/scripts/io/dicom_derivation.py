@@ -18,6 +18,7 @@ from pydicom.sequence import Sequence as DICOMSequence
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     UID,
     ExplicitVRBigEndian,
@@ -67,6 +68,7 @@ _LOSSY_METHODS = {
     JPEGBaseline8Bit: "ISO_10918_1",
     JPEGExtended12Bit: "ISO_10918_1",
     JPEGLSNearLossless: "ISO_14495_1",
+    HTJ2K: "ISO_15444_15",
     JPEG2000: "ISO_15444_1",
 }
 _DIGITS_OF_SERIES_NUMBER = 10**7  # so that a hundred times as much fits into 32 bits

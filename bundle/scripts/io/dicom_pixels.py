@@ -78,11 +78,11 @@ def _decoded(dataset: FileDataset, pixel_format: PixelFormat, count: int, shift:
     """Frames from a decoder that can be trusted with damaged data; ``shift`` bits too far up."""
     syntax = transfer_syntax(dataset)
     options: dict[str, Any] = {"bits_stored": pixel_format.bits_stored + shift} if shift else {}
-    deep_colour = pixel_format.colour and pixel_format.bits_stored > 8
-    if syntax == JPEGBaseline8Bit or (syntax in JPEG2000TransferSyntaxes and not deep_colour):
-        options["decoding_plugin"] = "pillow"
-    elif syntax.is_encapsulated and syntax != RLELossless:
-        yield from decode_isolated(Path(str(dataset.filename)), count)
+    if syntax.is_encapsulated and syntax != RLELossless:
+        deep_colour = pixel_format.colour and pixel_format.bits_stored > 8
+        by_pillow = syntax == JPEGBaseline8Bit or (syntax in JPEG2000TransferSyntaxes and not deep_colour)
+        size = bytes_of_frame(dataset) * count
+        yield from decode_isolated(Path(str(dataset.filename)), count, size, "pillow" if by_pillow else "")
         return
     # With indices, pydicom hands out arrays that it can write to, as it must to mend the sign of some codecs.
     yield from iter_pixels(dataset, indices=range(count), allow_excess_frames=False, **options)

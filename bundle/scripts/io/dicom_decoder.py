@@ -1,0 +1,139 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The process that decodes compressed DICOM pixels, run as a program by :mod:`scripts.io.dicom_isolation`.
+
+It reads requests, a line of JSON each, and answers with a line of JSON followed by the bytes of an array, for each
+frame. The operating system, where it can, ends it when it takes more processor time or memory than a request grants.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import gdcm
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000TransferSyntaxes, JPEGExtended12Bit
+
+__all__ = ["decode", "serve"]
+
+BY_GDCM_ALONE = (JPEGExtended12Bit, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
+"""Transfer syntaxes that pydicom does not leave to GDCM, or not all of them."""
+
+RGB_AFTER_DECODING = ("RGB", "YBR_RCT", "YBR_ICT")
+END_OF_CODESTREAM = b"\xff\xd9"
+
+
+def decode(file: str, count: int, plugin: str = "") -> Iterator[np.ndarray]:
+    """Decode the frames of a file by the first decoder that can.
+
+    pydicom asks Pillow or GDCM frame by frame. What it does not leave to GDCM (JPEG of 12 bits, high-throughput JPEG
+    2000) GDCM decodes by its own reader, as ITK does.
+
+    Args:
+        file: DICOM file with encapsulated pixel data.
+        count: how many frames it holds.
+        plugin: of pydicom, to be tried first.
+
+    Yields:
+        Arrays of stored values, rows × columns or rows × columns × 3; colour as red, green and blue.
+
+    Raises:
+        ValueError: when no decoder can, or the data is damaged.
+    """
+    dataset = dcmread(file)
+    options: dict[str, Any] = {"decoding_plugin": plugin} if plugin else {}
+    frames = iter_pixels(dataset, indices=range(count), allow_excess_frames=False, **options)
+    try:
+        first = next(frames)
+    except Exception:
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax not in (*BY_GDCM_ALONE, *JPEG2000TransferSyntaxes):
+            raise
+        # What ends early is not left to a decoder that fills in what is missing.
+        if END_OF_CODESTREAM not in dataset.PixelData[-64:]:
+            raise
+        if syntax in BY_GDCM_ALONE:
+            yield from _decoded_by_gdcm(dataset, file, count)
+        else:
+            yield from iter_pixels(dataset, indices=range(count), allow_excess_frames=False)
+        return
+    yield first
+    yield from frames
+
+
+def _decoded_by_gdcm(dataset: FileDataset, file: str, count: int) -> Iterable[np.ndarray]:
+    reader = gdcm.ImageReader()
+    reader.SetFileName(file)
+    if not reader.Read():
+        raise ValueError("GDCM cannot read it")
+    image = reader.GetImage()
+    kind, photometric = image.GetPixelFormat(), str(image.GetPhotometricInterpretation()).strip()
+    channels = kind.GetSamplesPerPixel()
+    if channels != 1 and photometric not in RGB_AFTER_DECODING:
+        raise ValueError(f"GDCM leaves its colours as {photometric}")
+    values = np.frombuffer(
+        image.GetBuffer().encode("utf-8", "surrogateescape"), np.dtype(kind.GetScalarTypeAsString().lower())
+    )
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    if values.size != count * math.prod(shape) * channels:
+        raise ValueError("GDCM finds another number of pixels")
+    if channels == 1:
+        return values.reshape(count, *shape)
+    if image.GetPlanarConfiguration():
+        return values.reshape(count, channels, *shape).transpose(0, 2, 3, 1)
+    return values.reshape(count, *shape, channels)
+
+
+def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer requests until there are no more."""
+    answers.write(b"ready\n")
+    answers.flush()
+    before = _memory_now()
+    for line in questions:
+        question = json.loads(line)
+        try:
+            _limit(question, before)
+            for array in decode(question["file"], question["count"], question["plugin"]):
+                answers.write(json.dumps({"dtype": array.dtype.str, "shape": array.shape}).encode() + b"\n")
+                answers.write(array.tobytes())
+        except Exception as error:
+            answers.write(json.dumps({"error": str(error) or type(error).__name__}).encode() + b"\n")
+        answers.flush()
+
+
+def _limit(question: dict[str, Any], before: int) -> None:
+    """Grant processor time and memory for a request; on systems that know such limits."""
+    with suppress(ImportError):
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        for kind, soft in (
+            (resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + question["seconds"])),
+            (resource.RLIMIT_DATA, before + question["memory"] if before else resource.RLIM_INFINITY),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            hard = resource.getrlimit(kind)[1]
+            if soft != resource.RLIM_INFINITY:
+                resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _memory_now() -> int:
+    """Bytes of private memory that the process has, in use or not; 0 where the system does not say."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmData")).split()[1])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose modules are not to be found under bare names
+    serve(sys.stdin.buffer, sys.stdout.buffer)
