@@ -79,6 +79,23 @@ def test_a_bad_file_does_not_stop_the_others(studies: Path, capsys: pytest.Captu
     assert "broken.png" in (studies.parent / "results" / "report.csv").read_text()
 
 
+def test_what_is_cut_to_the_stored_range_is_counted_and_to_be_checked(studies: Path) -> None:
+    def brighter(case: CaseImage) -> EnhancedCase:
+        return EnhancedCase(case.image.as_tensor() + 100, None, 2 if case.image.ndim == 4 else None)
+
+    work = batch(studies, brighter)
+    assert work.run() == 0
+    picture, volume = work.report.find("a/one"), work.report.find("b/volume")
+    assert picture is not None
+    assert volume is not None
+    before = np.asarray(Image.open(studies / "a/one.png"))
+    assert picture.clipped == np.count_nonzero((before > 155) & (before < 255))
+    assert "do not fit the stored type and were cut" in picture.reasons[-1]
+    assert picture.verdict == "check"
+    assert volume.clipped == 0
+    assert not [reason for reason in volume.reasons if "were cut" in reason]
+
+
 def test_status_is_2_when_nothing_was_done(tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "broken.png").write_bytes(b"nothing")

@@ -611,6 +611,71 @@ def test_values_beyond_the_stored_bits_are_cut(image: Writer, tmp_path: Path) ->
     assert (dataset.pixel_array.min(), dataset.pixel_array.max()) == (-2048, 2047)
 
 
+def pet(series: SeriesWriter, **attributes: Any) -> list[Path]:
+    """A PET series whose slices each use all 16 bits, with a slope of their own."""
+    pixels = np.stack([np.linspace(0, 32767, ROWS * COLUMNS).astype(int).reshape(ROWS, COLUMNS)] * SLICES)
+    kind = {"SOPClassUID": PositronEmissionTomographyImageStorage, "Modality": "PT", "PixelRepresentation": 1}
+    return series(pixels=pixels, per_slice=lambda i: {"RescaleSlope": 0.1 * (i + 1)}, **kind, **attributes)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_slope_is_widened_where_a_slice_is_brighter_than_it_can_say(
+    photometric: str, series: SeriesWriter, tmp_path: Path
+) -> None:
+    case = DICOMCase.read(pet(series, PhotometricInterpretation=photometric))
+    factors = torch.tensor([1.3, 1.0, 2.0])
+    wanted = case.image.as_tensor() * factors
+    assert case.values_cut(wanted) == 0
+    results = written(case, tmp_path, wanted)
+    again = DICOMCase.read([tmp_path / "result" / f"{name}.dcm" for name in (7, 8, 9)])
+    assert (again.image.as_tensor() - wanted).abs().max() <= 0.3
+    slopes = [float(result.RescaleSlope) for result in results[::-1]]
+    assert slopes == pytest.approx([0.13, 0.2, 0.6] if photometric == "MONOCHROME2" else slopes, rel=1e-3)
+    assert slopes[1] == 0.2
+    assert all(result.RescaleIntercept == 0 for result in results if "RescaleIntercept" in result)
+
+
+def test_slices_of_one_slope_keep_one(series: SeriesWriter, tmp_path: Path) -> None:
+    case = DICOMCase.read(series(pixels=VOLUME * 700, RescaleSlope=0.5))
+    wanted = case.image.as_tensor() * torch.tensor([1.0, 1.0, 1.5])
+    slopes = {float(result.RescaleSlope) for result in written(case, tmp_path, wanted)}
+    assert len(slopes) == 1
+    assert slopes.pop() > 0.5
+    again = DICOMCase.read(sorted((tmp_path / "result").iterdir()))
+    assert (again.image.as_tensor() - wanted).abs().max() <= 0.5
+
+
+def test_frames_of_an_enhanced_object_get_slopes_of_their_own(tmp_path: Path) -> None:
+    case = DICOMCase.read([save(enhanced(VOLUME * 700), tmp_path / "a.dcm")])
+    wanted = case.image.as_tensor() * torch.tensor([9.0, 1.0, 1.2])
+    assert case.values_cut(wanted) == 0
+    written(case, tmp_path, wanted)
+    assert (DICOMCase.read([tmp_path / "result.dcm"]).image.as_tensor() - wanted).abs().max() <= 5
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"RescaleSlope": 1, "RescaleIntercept": -9},
+        {"RescaleSlope": 2, "RealWorldValueMappingSequence": [Dataset()]},
+    ],
+    ids=str,
+)
+def test_without_a_slope_that_may_change_what_is_cut_is_counted(
+    attributes: dict[str, Any], image: Writer, tmp_path: Path
+) -> None:
+    values = VOLUME[0].copy()
+    values[0, 0] = 255
+    case = DICOMCase.read([image(values, BitsAllocated=8, BitsStored=8, **attributes)])
+    assert case.values_cut(case.image.as_tensor()) == 0
+    wanted = case.image.as_tensor() + 460 * attributes.get("RescaleSlope", 1)
+    assert case.values_cut(wanted) == ROWS * COLUMNS - 1
+    (result,) = written(case, tmp_path, wanted)
+    assert np.all(result.pixel_array == 255)
+    assert result.get("RescaleSlope") == attributes.get("RescaleSlope")
+
+
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_padding_stays_and_no_value_becomes_padding(photometric: str, image: Writer, tmp_path: Path) -> None:
     file = image(PixelPaddingValue=5, PixelPaddingRangeLimit=7, PhotometricInterpretation=photometric)

@@ -305,15 +305,49 @@ def test_extensions_are_kept(tmp_path: Path) -> None:
     assert (extension.get_code(), extension.get_content()) == (6, b"by hand")
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "i8", "u8"])
-def test_values_are_rounded_and_cut_to_the_range_of_the_stored_type(dtype: str, tmp_path: Path) -> None:
+def read_back(case: NiftiCase, result: torch.Tensor, tmp_path: Path) -> tuple[np.ndarray, np.ndarray, float]:
+    """The values that a result is read as by nibabel, those that it stores, and the magnitude of its slope."""
+    file = case.write(result, tmp_path / "result", PROVENANCE)
+    slope = float(nib.Nifti1Header(file.read_bytes()[:348], check=False)["scl_slope"])  # type: ignore[arg-type]
+    return nib.load(file).get_fdata(), stored(file), abs(slope)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4"])
+@pytest.mark.parametrize("fields", [{}, {"scl_slope": 0.25, "scl_inter": -3}, {"scl_slope": -2, "scl_inter": 5}])
+@pytest.mark.parametrize("beyond", [(1.5, 1.5), (1.5, 0.5), (0.5, 1.5)])
+def test_a_result_beyond_the_stored_range_gets_a_wider_slope(
+    dtype: str, fields: dict[str, Any], beyond: tuple[float, float], tmp_path: Path
+) -> None:
+    case = NiftiCase.read(save(tmp_path / "a.nii", np.arange(4, dtype=dtype).reshape(4, 1, 1), **fields))
+    slope, intercept = fields.get("scl_slope", 1), fields.get("scl_inter", 0)
     limits = np.iinfo(dtype)
-    case = NiftiCase.read(save(tmp_path / "a.nii", np.zeros((2, 2, 1), dtype)))
-    result = torch.tensor([-1e30, 1e30, 2.4, 2.6]).reshape(1, 2, 2, 1)
-    cut = stored(case.write(result, tmp_path / "b", PROVENANCE)).flatten()
-    assert cut[0] == limits.min
-    assert cut[1] == pytest.approx(limits.max, rel=1e-12)
-    assert cut[2:].tolist() == [2, 3]
+    wanted = (
+        np.array([limits.min * beyond[0] - 100 * (beyond[0] > 1), limits.max * beyond[1], 0, 3]) * slope + intercept
+    )
+    result = torch.from_numpy(wanted.astype(np.float32)).reshape(1, 4, 1, 1)
+    values, _, step = read_back(case, result, tmp_path)
+    assert np.abs(values.flatten() - wanted).max() <= step / 2 + 1e-6 * np.abs(wanted).max()
+    assert step <= (wanted.max() - wanted.min()) / (limits.max - limits.min) * 2.1
+    assert case.values_cut(result) == 0
+
+
+def test_what_is_zero_stays_zero_where_the_slope_is_widened(tmp_path: Path) -> None:
+    case = NiftiCase.read(save(tmp_path / "a.nii", np.array([[[0]], [[32767]]], "i2"), scl_slope=0.5, scl_inter=0))
+    values, kept, _ = read_back(case, torch.tensor([0.0, 20000.0]).reshape(1, 2, 1, 1), tmp_path)
+    assert values.flatten() == pytest.approx([0, 20000], abs=0.5)
+    assert kept.flatten()[0] == 0
+
+
+def test_colours_have_no_slope_and_what_is_cut_is_counted(tmp_path: Path) -> None:
+    values = np.zeros((3, 2, 1), [(channel, "u1") for channel in "RGB"])
+    values["R"][0] = 255
+    case = NiftiCase.read(save(tmp_path / "a.nii", values))
+    result = case.image.as_tensor().clone()
+    result[0] += 10  # 255 was the end of the range before, 0 was not
+    assert case.values_cut(result) == 0
+    result[1, 1] = 256
+    result[2, 2] = -1  # 0 was the end of the range before
+    assert case.values_cut(result) == 2
 
 
 def test_slope_and_intercept_are_undone(tmp_path: Path) -> None:

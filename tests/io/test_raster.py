@@ -284,6 +284,18 @@ def test_values_are_rounded_and_cut_to_the_range_of_the_stored_type(
     assert result.tolist() == [[0, most]]
 
 
+def test_values_that_are_cut_are_counted_save_those_at_the_end_of_the_range_before(tmp_path: Path) -> None:
+    picture_of_ends = Image.fromarray(np.array([[255, 254, 0, 7, 9]], np.uint8))
+    case = RasterCase.read(save(tmp_path / "a.png", picture_of_ends))
+    assert case.values_cut(torch.tensor([300.0, 255.4, -9, 7, 9]).reshape(1, 5, 1)) == 0
+    assert case.values_cut(torch.tensor([300.0, 256, -9, -1, 9]).reshape(1, 5, 1)) == 2
+
+
+def test_floating_point_is_never_cut(tmp_path: Path) -> None:
+    case = RasterCase.read(save(tmp_path / "a.tif", picture("F")))
+    assert case.values_cut(case.image.as_tensor() * 1e30) == 0
+
+
 def test_the_range_of_a_whole_number_of_tiff_is_kept(tmp_path: Path) -> None:
     case = RasterCase.read(save(tmp_path / "a.tif", Image.new("I", (2, 1))))
     result = pixels(case.write(torch.tensor([[[-1e30], [1e30]]]), tmp_path / "b", PROVENANCE))

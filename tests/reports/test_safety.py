@@ -13,7 +13,16 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.errors import InputError
-from scripts.reports import MEASURES, Limit, SafetyMeasures, SafetyThresholds, judge_safety, measure_safety
+from scripts.reports import (
+    MEASURES,
+    Limit,
+    SafetyMeasures,
+    SafetyThresholds,
+    Verdict,
+    judge_cut,
+    judge_safety,
+    measure_safety,
+)
 from scripts.reports.safety import robust_range
 
 SIZE = 96
@@ -404,3 +413,10 @@ def test_measures_and_verdict_separate_a_lesion_from_mere_denoising() -> None:
     thresholds = SafetyThresholds.calibrate([enhanced(seed).values for seed in range(5)])
     assert [thresholds.judge(enhanced(seed).values).label for seed in range(5, 10)] == ["ok"] * 5
     assert all("new_structure" in thresholds.judge(enhanced(seed, 350.0).values).exceeded for seed in range(5, 10))
+
+
+@pytest.mark.parametrize(("cut", "label"), [(0, "ok"), (1, "ok"), (2, "check")])
+def test_many_values_that_were_cut_are_a_reason_to_check(cut: int, label: str) -> None:
+    verdict = judge_cut(Verdict("ok", []), cut, 1000)
+    assert verdict.label == label
+    assert bool(verdict.reasons) == (label == "check")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..errors import InputError, find_input_error
 from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
-from ..reports import BatchReport, CaseRecord, judge_safety, report_pictures
+from ..reports import BatchReport, CaseRecord, judge_cut, judge_safety, report_pictures
 from .case_enhancer import CaseEnhancer, EnhancedCase, measured
 from .results import ResultFolder
 
@@ -174,7 +174,8 @@ class BatchEnhancement:
         made = self._make(case, image, enhanced)
         times.append(time.perf_counter())
         values, places = measured(image, enhanced)
-        verdict = judge_safety(values, self.report.thresholds)
+        cut = 0 if self._makes_nifti(image) else image.values_cut(enhanced.result)
+        verdict = judge_cut(judge_safety(values, self.report.thresholds), cut, enhanced.result.numel())
         axis = enhanced.slice_axis
         pictures = report_pictures(
             image.image, enhanced.result, image.padding, enhanced.deviation, axis, places, verdict
@@ -195,6 +196,7 @@ class BatchEnhancement:
             reasons=verdict.reasons,
             measures=values,
             places=places,
+            clipped=cut,
             slice_axis=axis,
             slices=1 if axis is None else image.image.shape[axis + 1],
             plane=pictures.plane,

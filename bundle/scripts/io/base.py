@@ -105,13 +105,23 @@ class CaseImage(ABC):
         """Write a result in the format, the stored type and the geometry of the source.
 
         Args:
-            result: (C, *spatial) on the grid and in the units of ``image``; values beyond the stored type are cut to
-                its range.
+            result: (C, *spatial) on the grid and in the units of ``image``; where the format has a slope, it is
+                widened to hold them all; otherwise values beyond the stored type are cut to its range.
             target: where, without suffix; the folder exists, the target does not.
             provenance: how the result was made. None, which DICOM refuses, leaves descriptions as they are.
 
         Returns:
             The file or the folder that was made: ``target`` with the suffix of the format.
+        """
+
+    @abstractmethod
+    def values_cut(self, result: torch.Tensor) -> int:
+        """Count the values that :meth:`write` would cut to the range of the stored type.
+
+        A value that is at the end of the range in the source already does not count: nothing is lost by cutting it.
+
+        Args:
+            result: see :meth:`write`.
         """
 
     @abstractmethod

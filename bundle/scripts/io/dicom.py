@@ -19,6 +19,7 @@ from .dicom_frames import GEOMETRY_TAGS, PIXEL_TAGS, Frame, PixelFormat, describ
 from .dicom_geometry import Arrangement, arrange
 from .dicom_header import IDENTITY_TAGS, naming, read_dataset, read_header
 from .dicom_pixels import DATA_TAGS, PALETTE_TAGS, decode_frames
+from .dicom_rescaling import is_padding, keep_padding, set_rescaling, to_stored, to_units, values_cut, widened
 from .dicom_writing import save, set_deviation, set_pixels
 
 __all__ = ["DICOMCase"]
@@ -77,10 +78,10 @@ class DICOMCase(CaseImage):
                     # Only now that a frame is as large as the header says, which may say anything.
                     volume = np.empty((pixel_format.channels, *shape), np.float32)
                 frame = arrangement.frames[at]
-                volume[..., at] = _to_units(stored, frame, pixel_format).T
+                volume[..., at] = to_units(stored, frame, pixel_format).T
                 if frame.padding is not None:
                     padding = np.zeros((1, *shape), bool) if padding is None else padding
-                    padding[0, ..., at] = _is_padding(stored, frame.padding).T
+                    padding[0, ..., at] = is_padding(stored, frame.padding).T
         if not arrangement.is_volume:
             volume, padding = volume[..., 0], None if padding is None else padding[..., 0]
         space = PATIENT_SPACE if arrangement.is_placed else PIXEL_SPACE
@@ -105,22 +106,31 @@ class DICOMCase(CaseImage):
         if provenance is None:
             raise ValueError("a derived DICOM series must say how it was made")
         values = self._by_slices(result, len(self.image))
+        widened_frames = widened(values, self._arrangement.frames, self._format)
         origin = uid_seed(ENHANCED, provenance)
         for file, places, output in self._outputs(target):
             dataset = read_dataset(file)
-            frames = [self._arrangement.frames[at] for at in places]
+            frames = [widened_frames[at] for at in places]
             with naming(file):
                 pixels = np.stack(
-                    [_to_stored(values[at], f, self._format) for at, f in zip(places, frames, strict=True)]
+                    [to_stored(values[at], f, self._format) for at, f in zip(places, frames, strict=True)]
                 )
                 if any(frame.padding is not None for frame in frames):
                     originals = decode_frames(dataset, self._format, len(frames))
                     for stored, original, frame in zip(pixels, originals, frames, strict=True):
-                        _keep_padding(stored, original, frame, self._format)
+                        keep_padding(stored, original, frame, self._format)
                 derive(dataset, ENHANCED, provenance, origin)
+                if frames != [self._arrangement.frames[at] for at in places]:
+                    set_rescaling(dataset, frames)
                 set_pixels(dataset, pixels, self._format)
             save(dataset, output)
         return self._target(target)
+
+    def values_cut(self, result: torch.Tensor) -> int:
+        """See :meth:`CaseImage.values_cut`."""
+        values, source = (self._by_slices(image, len(self.image)) for image in (result, self.image.as_tensor()))
+        frames = widened(values, self._arrangement.frames, self._format)
+        return sum(values_cut(v, s, f, self._format) for v, s, f in zip(values, source, frames, strict=True))
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
         """Write a map of standard deviations as a derived series of its own; see :meth:`CaseImage.write_deviation`.
@@ -209,43 +219,3 @@ def _places(arrangement: Arrangement) -> dict[Path, list[int]]:
     for at, frame in enumerate(arrangement.frames):
         places.setdefault(frame.file, {})[frame.number] = at
     return {file: [slices[number] for number in sorted(slices)] for file, slices in places.items()}
-
-
-def _to_units(stored: np.ndarray, frame: Frame, pixel_format: PixelFormat) -> np.ndarray:
-    """Stored values in real-world units, the right way round."""
-    if pixel_format.colour:
-        return stored.astype(np.float32)
-    upright = stored.astype(np.float64)
-    if pixel_format.inverted:
-        upright = pixel_format.minimum + pixel_format.maximum - upright
-    values = upright * frame.slope + frame.intercept
-    # A result is rounded to whole stored values, which 32-bit floats must tell apart.
-    if np.abs(values).max() * 2.0**-24 > abs(frame.slope) / 4:
-        raise InputError(f'cannot read "{frame.file}": its values need more digits than 32-bit floating point has')
-    return values.astype(np.float32)
-
-
-def _to_stored(values: np.ndarray, frame: Frame, pixel_format: PixelFormat) -> np.ndarray:
-    """The inverse of :func:`_to_units`, for (rows, columns, channels), rounded and cut to the range of the type."""
-    if pixel_format.colour:
-        return np.clip(np.rint(values), pixel_format.minimum, pixel_format.maximum).astype(pixel_format.dtype)
-    stored = np.rint((values[..., 0].astype(np.float64) - frame.intercept) / frame.slope)
-    stored = np.clip(stored, pixel_format.minimum, pixel_format.maximum)
-    if pixel_format.inverted:
-        stored = pixel_format.minimum + pixel_format.maximum - stored
-    return stored.astype(pixel_format.dtype)
-
-
-def _is_padding(stored: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
-    return (stored >= limits[0]) & (stored <= limits[1])
-
-
-def _keep_padding(stored: np.ndarray, original: np.ndarray, frame: Frame, pixel_format: PixelFormat) -> None:
-    """Give padding back its value, and move every other value out of padding's range."""
-    if frame.padding is None:
-        return
-    smallest, largest = frame.padding
-    nearest = largest + 1 if largest < pixel_format.maximum else smallest - 1
-    stored[_is_padding(stored, frame.padding)] = nearest
-    padding = _is_padding(original, frame.padding)
-    stored[padding] = original[padding]

@@ -42,6 +42,7 @@ PIXEL_TAGS = (
     "RescaleIntercept",
     "RescaleSlope",
     "ModalityLUTSequence",
+    "RealWorldValueMappingSequence",
 )
 
 
@@ -147,6 +148,7 @@ class Frame(NamedTuple):
         orientation: directions of a row and of a column, six cosines.
         spacing: millimetres between rows, and between columns.
         thickness: millimetres across the slice.
+        scalable: whether the slope is a number of the file's own making, which a result may change.
     """
 
     file: Path
@@ -158,6 +160,7 @@ class Frame(NamedTuple):
     orientation: tuple[float, ...] | None = None
     spacing: tuple[float, ...] | None = None
     thickness: float | None = None
+    scalable: bool = False
 
 
 def describe_frames(header: FileDataset, file: Path) -> tuple[PixelFormat, list[Frame]]:
@@ -248,6 +251,7 @@ def _describe_frame(
         # Without groups, what the header says of the place is true of a single frame only.
         plane = direction = measures = header if count == 1 else Dataset()
         transformation = header
+    mapped = "RealWorldValueMappingSequence" in header or bool(_group(header, index, "RealWorldValueMapping"))
     if not pixel_format.colour and header.get("ModalityLUTSequence"):
         raise ValueError("its values go through a table (modality LUT), which cannot be undone for a result")
     slope, intercept = 1.0, 0.0
@@ -267,13 +271,15 @@ def _describe_frame(
         orientation=_numbers(direction, "ImageOrientationPatient", 6),
         spacing=_numbers(measures, "PixelSpacing", 2),
         thickness=None if thickness in (None, "") else float(thickness),
+        # A slope of 1 says that stored values are the units, and a second mapping would no longer be true.
+        scalable=slope != 1 and not mapped,
     )
 
 
 def _group(header: Dataset, index: int, name: str) -> Dataset:
     """A frame's functional group: its own, or the one that all frames share, or an empty one."""
-    shared = header.get("SharedFunctionalGroupsSequence")
-    for groups in (header.PerFrameFunctionalGroupsSequence[index], *(shared or [])[:1]):
+    shared, own = header.get("SharedFunctionalGroupsSequence"), header.get("PerFrameFunctionalGroupsSequence")
+    for groups in ([own[index]] if own else []) + list((shared or [])[:1]):
         found = groups.get(f"{name}Sequence")
         if found:
             return found[0]

@@ -22,7 +22,7 @@ from ..errors import InputError
 from .base import PATIENT_SPACE, SPACE, CaseImage, Provenance, UnreadableError
 from .limits import check_unpacked_size, most_unpacked
 from .nifti_header import MAGIC, is_nifti_header
-from .storage import real_values, stored_values
+from .storage import real_values, stored_values, values_cut, widened_scaling
 
 __all__ = ["NiftiCase", "write_nifti"]
 
@@ -67,7 +67,7 @@ class NiftiCase(CaseImage):
     What is written has the source's header to the last bit, but for ``descrip``: affine matrices and their codes,
     units, ``dim_info``, intent, calibration, stored type, slope and intercept; likewise its extensions. Values are
     rounded to the stored type, those that the result leaves alone stay the same to the last bit, and the same result
-    is the same file.
+    is the same file. Where values do not fit the stored type, slope and intercept are widened.
 
     Use :meth:`read`.
     """
@@ -118,13 +118,27 @@ class NiftiCase(CaseImage):
         """
         header, extensions, source, interleaved = self._content
         values = result.detach().cpu().numpy()
-        stored = stored_values(values, source[: len(values)], *_scaling(header))
+        scaling = _scaling(header)
+        wide = scaling if interleaved else widened_scaling(values, source.dtype, *scaling)
+        if wide == scaling:
+            stored = stored_values(values, source[: len(values)], *scaling)
+        else:
+            header = header.copy()
+            header["scl_slope"], header["scl_inter"] = wide
+            # No value stays what it was.
+            stored = stored_values(values, np.zeros_like(source), *_scaling(header))
         if len(source) > len(stored):
             stored = np.concatenate([stored, source[len(stored) :]])
         order = stored if interleaved else np.moveaxis(stored, 0, -1)
         if provenance is not None:
             header = _described(header, provenance.sentence())
         return self._save(header.binaryblock + extensions, order, target)
+
+    def values_cut(self, result: torch.Tensor) -> int:
+        """See :meth:`CaseImage.values_cut`: only colour is cut, since a header has a slope for anything else."""
+        header, _, source, interleaved = self._content
+        values = result.detach().cpu().numpy()
+        return values_cut(values, source[: len(values)], *_scaling(header)) if interleaved else 0
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
         """Write a map of standard deviations as float32, with the geometry of the source.

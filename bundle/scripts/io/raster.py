@@ -21,7 +21,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from ..errors import InputError
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
 from .limits import check_unpacked_size
-from .storage import real_values, stored_values
+from .storage import real_values, stored_values, values_cut
 
 __all__ = ["RasterCase"]
 
@@ -125,6 +125,10 @@ class RasterCase(CaseImage):
             stored = np.concatenate([stored, content.alpha[None]])
         file = target.with_name(target.name + content.suffix)
         return _write(_encode(stored.transpose(2, 1, 0), content, provenance.sentence() if provenance else None), file)
+
+    def values_cut(self, result: torch.Tensor) -> int:
+        """See :meth:`CaseImage.values_cut`."""
+        return values_cut(result.detach().cpu().numpy(), self._content.stored)
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
         """Write a map of standard deviations as ``target.tif``, float32; see :meth:`CaseImage.write_deviation`."""

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["real_values", "stored_values"]
+__all__ = ["real_values", "stored_values", "values_cut", "widened_scaling"]
+
+_MARGIN = 1e-6
+"""Headers keep slopes in single precision."""
 
 
 def real_values(stored: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
@@ -55,6 +58,50 @@ def stored_values(values: np.ndarray, source: np.ndarray, slope: float = 1.0, in
             changed = values[index] != _real(source[index], slope, intercept)
             stored[index] = np.where(changed, part.astype(source.dtype), source[index])
     return stored
+
+
+def values_cut(values: np.ndarray, source: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> int:
+    """Count the values that :func:`stored_values` cuts, save those whose source is at the end of the range already.
+
+    Args:
+        values: see :func:`stored_values`.
+        source: likewise.
+        slope: likewise.
+        intercept: likewise.
+    """
+    if source.dtype.kind not in "iu":
+        return 0
+    (least, most), count = _limits(source.dtype), 0
+    for index in _parts(source.shape):
+        wanted = np.rint((values[index].astype(np.float64) - intercept) / slope)
+        cut = ((wanted > most) & (source[index] < most)) | ((wanted < least) & (source[index] > least))
+        count += int(np.count_nonzero(cut))
+    return count
+
+
+def widened_scaling(values: np.ndarray, dtype: np.dtype, slope: float, intercept: float) -> tuple[float, float]:
+    """Return slope and intercept by which all values fit a type of whole numbers: those given, where they do.
+
+    The intercept stays, so that 0 stays what it is, unless there are values on its other side.
+
+    Args:
+        values: real-world values, finite.
+        dtype: the stored type; floating point holds everything.
+        slope: not 0.
+        intercept: in real-world units.
+    """
+    if dtype.kind not in "iu" or not values.size:
+        return slope, intercept
+    least, most = _limits(dtype)
+    low, high = float(values.min()), float(values.max())
+    ends = sorted(np.rint((end - intercept) / slope) for end in (low, high))
+    if ends[0] >= least and ends[1] <= most:
+        return slope, intercept
+    if ends[0] >= 0 or least < 0:
+        factor = max(ends[1] / most, ends[0] / least if least < 0 else 0.0, 1.0)
+        return slope * factor * (1 + _MARGIN), intercept
+    wide = (high - low) / (most - least) * (1 + _MARGIN)
+    return wide, low - least * wide
 
 
 def _real(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:

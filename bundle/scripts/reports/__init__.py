@@ -10,7 +10,7 @@ from .case_record import CaseRecord
 from .evaluation import EvaluationReport, summary_table, write_report
 from .measures import MEASURES
 from .safety import SafetyMeasures, measure_safety
-from .safety_limits import Limit, SafetyThresholds, Verdict, judge_safety
+from .safety_limits import Limit, SafetyThresholds, Verdict, judge_cut, judge_safety
 from .task import TaskScores
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "SafetyThresholds",
     "TaskScores",
     "Verdict",
+    "judge_cut",
     "judge_safety",
     "measure_safety",
     "report_pictures",

@@ -194,7 +194,7 @@ def _limit_text(limit: Limit | None, digits: int) -> str:
 
 def _columns() -> list[str]:
     return [
-        *("name", "source", "output", "status", "verdict", "reasons", "message", "slices"),
+        *("name", "source", "output", "status", "verdict", "reasons", "message", "slices", "clipped"),
         *(f"seconds_{part}" for part in _SECONDS),
         *MEASURES,
         *(f"{name}_place" for name in PLACES),
@@ -206,7 +206,7 @@ def _row(record: CaseRecord) -> list[str]:
     numbers = [record.seconds.get(part) for part in _SECONDS] + [record.measures.get(name) for name in MEASURES]
     return [
         *(_cell(text) for text in (*texts, "; ".join(record.reasons), record.message)),
-        str(record.slices),
+        *(str(record.slices), str(record.clipped)),
         *("" if number is None or not math.isfinite(number) else f"{number:.6g}" for number in numbers),
         *(" ".join(str(index) for index in record.places.get(name, ())) for name in PLACES),
     ]

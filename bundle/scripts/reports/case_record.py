@@ -33,6 +33,7 @@ class CaseRecord:
         reasons: of the verdict.
         measures: by name of :data:`scripts.reports.safety.MEASURES`.
         places: voxel, an index per spatial axis counted from 0, of ``"new_structure"`` and ``"lost_structure"``.
+        clipped: values that were cut to the range of the stored type.
         slice_axis: spatial axis of a volume's slices; None of a plane image.
         slices: number of slices; 1 of a plane image.
         plane: the slice that the pictures show; None of a plane image.
@@ -52,6 +53,7 @@ class CaseRecord:
     reasons: list[str] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
     places: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    clipped: int = 0
     slice_axis: int | None = None
     slices: int = 1
     plane: int | None = None
@@ -73,7 +75,8 @@ class CaseRecord:
         Raises:
             InputError: when the content is something else.
         """
-        if not isinstance(content, Mapping) or set(content) != {entry.name for entry in fields(cls)}:
+        # Records of versions that did not count what was cut are still records of their files.
+        if not isinstance(content, Mapping) or set(content) | {"clipped"} != {entry.name for entry in fields(cls)}:
             raise InputError("This is no record of a case: enhance the case again.")
         values = dict(content)
         try:
@@ -87,7 +90,7 @@ class CaseRecord:
             values["marks"] = {
                 name: (float(mark[0]), float(mark[1])) for name, mark in values["marks"].items() if name in PLACES
             }
-            values["slices"] = int(values["slices"])
+            values["slices"], values["clipped"] = int(values["slices"]), int(values.get("clipped", 0))
             values["fingerprint"] = dict(values["fingerprint"])
         except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
             raise InputError("The record of a case is damaged: enhance the case again.") from error

@@ -13,10 +13,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from ..errors import InputError
 from .measures import MEASURES, Measure
 
-__all__ = ["Limit", "SafetyThresholds", "Verdict", "judge_safety"]
+__all__ = ["LARGEST_SHARE_CUT", "Limit", "SafetyThresholds", "Verdict", "judge_cut", "judge_safety"]
 
 _VERSION = 1
 _SCALE_OF_MAD = 1.4826
+
+LARGEST_SHARE_CUT = 0.001
+"""Share of values that may be cut to the stored range before a reader should look."""
 
 
 class Verdict(NamedTuple):
@@ -179,6 +182,20 @@ def judge_safety(values: Mapping[str, float], thresholds: SafetyThresholds | Non
     if thresholds is None:
         return Verdict("check", ["the model has no thresholds: calibrate it"])
     return thresholds.judge(values)
+
+
+def judge_cut(verdict: Verdict, cut: int, values: int) -> Verdict:
+    """Return a verdict that also minds what was cut to the range of the stored type.
+
+    Args:
+        verdict: of :func:`judge_safety`.
+        cut: how many values were.
+        values: how many there are.
+    """
+    if cut <= LARGEST_SHARE_CUT * values:
+        return verdict
+    reason = f"{cut / values:.1%} of the values do not fit the stored type and were cut to its range"
+    return verdict._replace(label="check", reasons=[*verdict.reasons, reason])
 
 
 def _comparison(measure: Measure, value: float, side: str, limit: float) -> str:
