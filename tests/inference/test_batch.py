@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydicom.uid import BasicTextSRStorage
+from tests.io.bad_files import dicom_bytes
 
 from scripts.errors import InputError
 from scripts.inference import BatchEnhancement, EnhancedCase
@@ -94,6 +96,20 @@ def test_what_is_cut_to_the_stored_range_is_counted_and_to_be_checked(studies: P
     assert picture.verdict == "check"
     assert volume.clipped == 0
     assert not [reason for reason in volume.reasons if "were cut" in reason]
+
+
+def test_objects_that_are_no_images_are_no_failures(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (studies / "a" / "report.dcm").write_bytes(dicom_bytes(SOPClassUID=BasicTextSRStorage, PixelData=None, Rows=None))
+    (studies / "a" / "labels.dcm").write_bytes(dicom_bytes(Modality="SEG"))
+    assert batch(studies).run() == 0
+    output = capsys.readouterr()
+    assert "4 done" in output.out
+    assert "0 failed; 2 passed over, no images" in output.out
+    assert "report.dcm" in output.err
+    table = (studies.parent / "results" / "report.csv").read_text()
+    assert table.count(",passed over,") == 2
+    page = (studies.parent / "results" / "report.html").read_text()
+    assert "it is a structured report" in page
 
 
 def test_status_is_2_when_nothing_was_done(tmp_path: Path) -> None:

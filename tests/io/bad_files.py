@@ -20,6 +20,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     BasicTextSRStorage,
+    CTImageStorage,
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     MRImageStorage,
@@ -27,7 +28,16 @@ from pydicom.uid import (
     generate_uid,
 )
 
-__all__ = ["Expectation", "dicom_bytes", "expectations", "make_bad_folder", "nifti_bytes", "raster_bytes", "series"]
+__all__ = [
+    "Expectation",
+    "dicom_bytes",
+    "expectations",
+    "make_bad_folder",
+    "nifti_bytes",
+    "odd_text",
+    "raster_bytes",
+    "series",
+]
 
 SIZE = 24
 
@@ -103,6 +113,14 @@ def dicom_bytes(values: np.ndarray | None = None, syntax: str = ExplicitVRLittle
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def odd_text(before: bytes, after: bytes, **attributes: Any) -> bytes:
+    """A DICOM image in which some bytes are others, of the same number."""
+    content = dicom_bytes(**attributes)
+    assert len(before) == len(after)
+    assert content.count(before) == 1
+    return content.replace(before, after)
 
 
 def raster_bytes(image: Image.Image | None = None, format_: str = "PNG", **options: Any) -> bytes:
@@ -248,12 +266,19 @@ def _dicom() -> dict[str, tuple[Content, Expectation]]:
         "text.dcm": (b"anything", found("it is neither NIfTI")),
         "report.dcm": (
             dicom_bytes(SOPClassUID=BasicTextSRStorage, PixelData=None, Rows=None),
-            found("it is a structured report"),
+            found("no image: it is a structured report"),
         ),
         "structures.dcm": (
             dicom_bytes(SOPClassUID=RTStructureSetStorage, PixelData=None, Rows=None),
-            found("it is a radiotherapy object"),
+            found("no image: it is a radiotherapy object"),
         ),
+        "label map.dcm": (
+            dicom_bytes(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7", Modality="SEG", SegmentationType="LABELMAP"),
+            found("no image: it is a segmentation"),
+        ),
+        "labels as CT.dcm": (dicom_bytes(SOPClassUID=CTImageStorage, Modality="SEG"), found("it is a segmentation")),
+        "odd numbers.dcm": (odd_text(b"IS\x02\x003 ", b"IS\x02\x00A1"), GOOD),
+        "packed.dcm.gz": (gzip.compress(single[7]), found("it is a packed DICOM file: unpack it first")),
         "wrong size.dcm": (dicom_bytes(Rows=60000, Columns=60000), opened("wrong size")),
         "same positions": (series(0, 4, 4), opened("2 positions")),
         "mixed orientations": (

@@ -401,7 +401,7 @@ def test_frames_of_an_enhanced_object_are_ordered_and_rescaled_one_by_one(tmp_pa
         ({"BitsAllocated": 64, "PixelData": bytes(240)}, "its pixels take 64 bits where 8, 16 or 32 are supported"),
         ({"BitsStored": 12, "HighBit": 5}, "its header puts 12 bits up to bit 5 into 16, which is impossible"),
         ({"RescaleSlope": 0}, "its rescale slope is 0, so that every value is the same"),
-        ({"RescaleSlope": "NaN"}, "its rescale slope is nan"),
+        ({"RescaleSlope": "NaN"}, 'its rescale slope "NaN" is not a finite number: mend it'),
         (
             {"ModalityLUTSequence": [Dataset()]},
             r"its values go through a table \(modality LUT\), which cannot be undone",
@@ -417,7 +417,7 @@ def test_frames_of_an_enhanced_object_are_ordered_and_rescaled_one_by_one(tmp_pa
         ({"SOPInstanceUID": None}, "it has no SOP instance UID"),
         ({"BitsAllocated": 32, "BitsStored": 32}, "its values need more digits than 32-bit floating point has"),
         ({"RescaleIntercept": 1e9}, "its values need more digits than 32-bit floating point has"),
-        ({"ImagePositionPatient": [0, 0]}, "its image position patient is not 3 numbers"),
+        ({"ImagePositionPatient": [0, 0]}, "its image position patient .* is not 3 numbers: mend it"),
     ],
     ids=str,
 )

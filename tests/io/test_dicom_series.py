@@ -82,13 +82,17 @@ def test_files_that_hold_no_image_are_told_with_the_reason(
     attributes: dict[str, Any], reason: str, image: Writer
 ) -> None:
     good, bad = image("a"), image("b", **attributes)
-    assert find_series([good, bad]) == ([(good,)], {bad: reason})
+    cases, rejected = find_series([good, bad])
+    assert cases == [(good,)]
+    assert {file: rejection.reason for file, rejection in rejected.items()} == {bad: reason}
+    assert rejected[bad].no_image == ("its header" not in reason and "pixel data" not in reason)
 
 
 def test_a_number_that_is_none_is_told(image: Writer) -> None:
     file = image("a", NumberOfFrames=1)
     file.write_bytes(file.read_bytes().replace(b"IS\x02\x001 ", b"IS\x02\x00x "))
-    assert find_series([file]) == ([], {file: "invalid literal for int() with base 10: 'x'"})
+    cases, rejected = find_series([file])
+    assert (cases, rejected[file].reason) == ([], 'its number of frames "x" is no number: mend it in its header')
 
 
 @pytest.mark.parametrize(
@@ -106,26 +110,27 @@ def test_files_that_end_early_are_told_with_the_reason(length: int, reason: str,
     file.write_bytes(file.read_bytes()[:length])
     cases, rejected = find_series([file])
     assert cases == []
-    assert reason in rejected[file]
+    assert reason in rejected[file].reason
 
 
 def test_a_value_that_is_cut_off_is_told(image: Writer) -> None:
     file = image("a", PatientComments="x" * 1000)
     content = file.read_bytes()
     file.write_bytes(content[: content.index(b"xxxx") + 10])
-    assert find_series([file])[1] == {file: "it ends in the middle of its header"}
+    assert find_series([file])[1][file].reason == "it ends in the middle of its header"
 
 
 def test_files_that_are_missing_or_not_to_be_read_are_told(tmp_path: Path) -> None:
     _, rejected = find_series([tmp_path / "nowhere", tmp_path])
-    assert "No such file" in rejected[tmp_path / "nowhere"]
-    assert "Is a directory" in rejected[tmp_path]
+    assert "No such file" in rejected[tmp_path / "nowhere"].reason
+    assert "Is a directory" in rejected[tmp_path].reason
 
 
 def test_real_objects_of_other_kinds_are_told() -> None:
     files = [Path(str(get_testdata_file(name))) for name in ("rtplan.dcm", "waveform_ecg.dcm", "liver_1frame.dcm")]
     reasons = ["it is a radiotherapy object", "it is a waveform", "it is a segmentation"]
-    assert find_series(files) == ([], dict(zip(files, reasons, strict=True)))
+    cases, rejected = find_series(files)
+    assert (cases, [rejected[file].reason for file in files]) == ([], reasons)
 
 
 @pytest.mark.parametrize(

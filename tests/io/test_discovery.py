@@ -22,7 +22,7 @@ from scripts.io.dicom import DICOMCase
 from scripts.io.discovery import find_cases
 from scripts.io.formats import content_format
 from scripts.io.nifti import NiftiCase
-from scripts.io.opening import open_case
+from scripts.io.opening import open_case, open_image
 from scripts.io.raster import RasterCase
 
 
@@ -210,12 +210,39 @@ def test_every_raster_format_is_known(format_: str, tmp_path: Path) -> None:
     assert content_format(tmp_path / "a") == "raster"
 
 
-def test_dicom_without_preamble_is_believed_by_its_suffix(tmp_path: Path) -> None:
-    content = dicom(tmp_path / "a").read_bytes()[132:]
-    (tmp_path / "b.dcm").write_bytes(content)
-    (tmp_path / "b").write_bytes(content)
-    assert content_format(tmp_path / "b.dcm") == "dicom"
-    assert content_format(tmp_path / "b") is None
+@pytest.mark.parametrize(
+    ("start", "bare"),
+    [
+        (b"\x02\0\0\0UL\x04\0\xc0\0\0\0", "dicom"),
+        (b"\x08\0\x16\0UI\x1a\x001.2", "dicom"),
+        (b"\0\x08\0\x16UI\0\x1a1.2", "dicom"),  # of the other byte order
+        (b"\x08\0\x16\0\x1a\0\0\x001.2", None),  # in implicit VR
+        (b"\x08\0\x01\0\x04\0\0\0\xff\0\0\0", None),
+        (b"\x08\0\x12\0\x08\0\0\x0020260101", None),
+    ],
+)
+def test_dicom_without_preamble_is_known_by_its_first_element_and_maybe_its_suffix(
+    start: bytes, bare: str | None, tmp_path: Path
+) -> None:
+    for name, expected in (("a.dcm", "dicom"), ("a.IMA", "dicom"), ("a", bare)):
+        (tmp_path / name).write_bytes(start + bytes(99))
+        assert content_format(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize("start", [b"\x08\0 hundred and more", b"8 slices of a brain", b"\x08\0\x16\0\xff\xff\xff\xff"])
+def test_anything_else_is_no_dicom_whatever_its_suffix(start: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(start)
+    assert content_format(tmp_path / "a.dcm") is None
+
+
+@pytest.mark.parametrize("skipped", [0, 132])
+def test_packed_dicom_is_refused_with_the_mend(skipped: int, tmp_path: Path) -> None:
+    packed = gzip.compress(dicom(tmp_path / "x" / "a").read_bytes()[skipped:])
+    (tmp_path / "a.dcm.gz").write_bytes(packed)
+    _, (problem,) = find_cases(tmp_path / "a.dcm.gz")
+    assert "it is a packed DICOM file: unpack it first" in problem.message
+    with pytest.raises(InputError, match="it is a packed DICOM file: unpack it first"):
+        open_image(tmp_path / "a.dcm.gz")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +46,7 @@ class BatchEnhancement:
 
     Args:
         cases: what to enhance.
-        problems: what was found and is no case; counted as failed.
+        problems: what was found and is no case; counted as failed, unless it may lie beside images.
         enhancer: enhances one image.
         output_dir: where results and report go, laid out as the input was.
         provenance: what derived images say of the way they were made.
@@ -116,7 +116,8 @@ class BatchEnhancement:
         try:
             for problem in self.problems:
                 names.append(str(problem.source))
-                tally.add(self._failed(str(problem.source), str(problem.source), problem.message))
+                tell = self._passed_over if problem.passed_over else self._failed
+                tally.add(tell(str(problem.source), str(problem.source), problem.message))
             for case in bar:
                 bar.set_postfix_str(case.name[-40:], refresh=False)
                 tally.add(*self._do(case))
@@ -131,10 +132,14 @@ class BatchEnhancement:
         except OSError as error:
             where = f"the report could not be written: {error.strerror or error}"
             tally.failed += 1
-        print(f"{tally.done} done, {tally.to_check} of them to be checked; {tally.failed} failed; {where}", flush=True)
+        passed_over = f"; {tally.passed_over} passed over, no images" if tally.passed_over else ""
+        print(
+            f"{tally.done} done, {tally.to_check} of them to be checked; {tally.failed} failed{passed_over}; {where}",
+            flush=True,
+        )
         print(tally.throughput(), flush=True)
         if interrupted:
-            left = len(self.cases) + len(self.problems) - tally.done - tally.failed
+            left = len(self.cases) + len(self.problems) - tally.done - tally.failed - tally.passed_over
             print(f"interrupted: {left} were not enhanced; --resume True goes on", flush=True)
             return INTERRUPTED
         return DONE if not tally.failed and tally.done else SOME_FAILED if tally.done else NOTHING_DONE
@@ -241,6 +246,13 @@ class BatchEnhancement:
             tqdm.write(f"failed: the report of {source}: {error.strerror or error}", file=sys.stderr)
         return record
 
+    def _passed_over(self, name: str, source: str, message: str) -> CaseRecord:
+        record = CaseRecord(name, source, status="passed over", message=message)
+        tqdm.write(message, file=sys.stderr)
+        with suppress(OSError):  # the next case says so
+            self.report.add(record)
+        return record
+
     def _fingerprint(self, case: Case) -> dict[str, Any]:
         """Return everything that a result depends on: files, weights, settings."""
         digest = hashlib.sha256()
@@ -273,6 +285,7 @@ class _Tally:
 
     done: int = 0
     failed: int = 0
+    passed_over: int = 0
     to_check: int = 0
     slices: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_PARTS, 0.0))
@@ -281,6 +294,7 @@ class _Tally:
     def add(self, record: CaseRecord, is_new: bool = True) -> None:
         self.done += record.status == "done"
         self.failed += record.status == "failed"
+        self.passed_over += record.status == "passed over"
         self.to_check += record.verdict == "check"
         if is_new and record.status == "done":
             self.slices += record.slices

@@ -159,7 +159,8 @@ class CaseEnhancer:
         Raises:
             InputError: when one of them cannot be read, or the network cannot take it.
         """
-        cases, problems = find_cases(place)
+        cases, found = find_cases(place)
+        problems = [problem for problem in found if not problem.passed_over]
         if problems or not cases:
             reason = problems[0].message if problems else "it holds no image"
             raise InputError(f'The guide "{place}" cannot be used: {reason}')
@@ -246,6 +247,7 @@ def calibrate(
     Raises:
         InputError: when an image cannot be read, or there are too few.
     """
+    problems = [problem for problem in problems if not problem.passed_over]
     if problems:
         raise InputError(f"{problems[0].message}; calibration needs images that a reader may trust, all of them")
     if len(cases) < SafetyThresholds.LEAST_CASES:

@@ -11,9 +11,19 @@ from typing import NamedTuple
 import torch
 from monai.data import MetaTensor
 
+from ..errors import InputError
 from .formats import ImageFormat
 
-__all__ = ["PATIENT_SPACE", "PIXEL_SPACE", "SPACE", "Case", "CaseImage", "Provenance", "UnreadableError"]
+__all__ = [
+    "PATIENT_SPACE",
+    "PIXEL_SPACE",
+    "SPACE",
+    "Case",
+    "CaseImage",
+    "NoImageError",
+    "Provenance",
+    "UnreadableError",
+]
 
 SPACE = "axis_space"
 """Key in the metadata of an image: how its axes lie. It travels with the image to panels and reports."""
@@ -60,6 +70,10 @@ class Provenance(NamedTuple):
     def sentence(self, kind: str = "derived") -> str:
         """Return the origin in one line; ``kind`` is the sort of image."""
         return f"{self.software} {self.version} {kind}, model {self.model}"
+
+
+class NoImageError(InputError):
+    """A whole object that is no image, such as a structured report: it may lie beside images, and is passed over."""
 
 
 class UnreadableError(Exception):
@@ -114,7 +128,6 @@ class CaseImage(ABC):
             The file or the folder that was made: ``target`` with the suffix of the format.
         """
 
-    @abstractmethod
     def values_cut(self, result: torch.Tensor) -> int:
         """Count the values that :meth:`write` would cut to the range of the stored type.
 
@@ -123,6 +136,7 @@ class CaseImage(ABC):
         Args:
             result: see :meth:`write`.
         """
+        return 0
 
     @abstractmethod
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:

@@ -31,7 +31,9 @@ from pydicom.uid import (
 from pydicom.valuerep import DSfloat
 
 from .base import Provenance
-from .dicom_header import sop_class, transfer_syntax
+from .dicom_header import transfer_syntax
+from .dicom_kind import sop_class
+from .dicom_values import series_number
 
 __all__ = ["DEVIATION", "ENHANCED", "Derivation", "derive", "functional_groups", "remove", "uid_seed"]
 
@@ -123,8 +125,7 @@ def derive(source: FileDataset, derivation: Derivation, provenance: Provenance, 
     source.SOPClassUID = source_class
     source.SOPInstanceUID = generate_uid(entropy_srcs=["instance", source_instance, *origin])
     source.SeriesInstanceUID = generate_uid(entropy_srcs=["series", str(source_series), *origin])
-    number = int(source.get("SeriesNumber") or 0)
-    source.SeriesNumber = (abs(number) % _DIGITS_OF_SERIES_NUMBER) * 100 + derivation.number
+    source.SeriesNumber = (abs(series_number(source)) % _DIGITS_OF_SERIES_NUMBER) * 100 + derivation.number
     described = "/".join(_as_list(source.get("SeriesDescription")))
     source.SeriesDescription = f"{described[: 63 - len(derivation.title)]} {derivation.title}".strip()
     now = _now(source)

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
-from .dicom_header import check_inflation, naming, transfer_syntax, words
+from .dicom_header import check_inflation, naming, transfer_syntax
+from .dicom_values import has_value, number, numbers, whole_number, words
 from .limits import check_unpacked_size
 
 __all__ = ["GEOMETRY_TAGS", "PIXEL_TAGS", "Frame", "PixelFormat", "bytes_of_frame", "describe_frames"]
@@ -104,7 +104,7 @@ class PixelFormat(NamedTuple):
         Raises:
             ValueError: when it is missing, contradicts itself, or is none that an image can have.
         """
-        missing = [tag for tag in ("Rows", "Columns", "BitsAllocated", "BitsStored") if not header.get(tag)]
+        missing = [tag for tag in ("Rows", "Columns", "BitsAllocated", "BitsStored") if not whole_number(header, tag)]
         if missing:
             raise ValueError(f"its header gives no {words(missing[0])}")
         photometric = str(header.get("PhotometricInterpretation") or "")
@@ -113,26 +113,27 @@ class PixelFormat(NamedTuple):
             samples = 3
         if samples is None:
             raise ValueError(f'its photometric interpretation "{photometric}" is not supported')
-        if int(header.get("SamplesPerPixel") or 1) != samples:
+        if whole_number(header, "SamplesPerPixel", 1) != samples:
             raise ValueError(
                 f"it has {header.get('SamplesPerPixel')} samples per pixel where {photometric} has {samples}"
             )
-        allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
-        high_bit = int(header.get("HighBit") or stored - 1)
+        allocated, stored = whole_number(header, "BitsAllocated"), whole_number(header, "BitsStored")
+        high_bit = whole_number(header, "HighBit") or stored - 1
         if allocated not in (8, 16, 32):
             raise ValueError(f"its pixels take {allocated} bits where 8, 16 or 32 are supported")
         if not 0 < stored <= high_bit + 1 <= allocated:
             raise ValueError(
                 f"its header puts {stored} bits up to bit {high_bit} into {allocated}, which is impossible"
             )
-        signed = bool(header.get("PixelRepresentation") or 0)
+        signed = bool(whole_number(header, "PixelRepresentation"))
         if photometric == "PALETTE COLOR":
             # Colours, not indices, are what is enhanced and stored; tables of 16 bits carry 8 of colour.
             allocated = stored = 8
             high_bit, signed = 7, False
         if photometric != "PALETTE COLOR" and samples == 3 and (signed or allocated > 16):
             raise ValueError(f"its colours are stored as {'signed' if signed else '32-bit'} numbers")
-        return cls(int(header.Rows), int(header.Columns), photometric, allocated, stored, high_bit, signed)
+        rows, columns = whole_number(header, "Rows"), whole_number(header, "Columns")
+        return cls(rows, columns, photometric, allocated, stored, high_bit, signed)
 
 
 class Frame(NamedTuple):
@@ -185,8 +186,7 @@ def describe_frames(header: FileDataset, file: Path) -> tuple[PixelFormat, list[
 
 
 def _number_of_frames(header: Dataset) -> int:
-    value = header.get("NumberOfFrames")
-    count = 1 if value in (None, "") else int(value)
+    count = whole_number(header, "NumberOfFrames", 1)
     if count < 1:
         raise ValueError(f"its header says that it holds {count} frames")
     return count
@@ -220,9 +220,9 @@ def bytes_of_frame(header: Dataset) -> int:
 
 
 def _padding(header: Dataset, pixel_format: PixelFormat) -> tuple[int, int] | None:
-    limits = [header.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    values = [_as_stored(int(limit), pixel_format) for limit in limits if limit not in (None, "")]
-    return (min(values), max(values)) if values and limits[0] not in (None, "") else None
+    tags = [tag for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit") if has_value(header, tag)]
+    values = [_as_stored(whole_number(header, tag), pixel_format) for tag in tags]
+    return (min(values), max(values)) if "PixelPaddingValue" in tags else None
 
 
 def _as_stored(value: int, pixel_format: PixelFormat) -> int:
@@ -256,24 +256,34 @@ def _describe_frame(
         raise ValueError("its values go through a table (modality LUT), which cannot be undone for a result")
     slope, intercept = 1.0, 0.0
     if not pixel_format.colour:
-        slope = _number(transformation, "RescaleSlope", 1.0)
-        intercept = _number(transformation, "RescaleIntercept", 0.0)
+        slope = number(transformation, "RescaleSlope", 1.0)
+        intercept = number(transformation, "RescaleIntercept", 0.0)
         if slope == 0:
             raise ValueError("its rescale slope is 0, so that every value is the same")
-    thickness = measures.get("SliceThickness")
+    position = numbers(plane, "ImagePositionPatient", 3)
+    orientation = numbers(direction, "ImageOrientationPatient", 6)
     return Frame(
         file=file,
         number=index,
         slope=slope,
         intercept=intercept,
         padding=padding,
-        position=_numbers(plane, "ImagePositionPatient", 3),
-        orientation=_numbers(direction, "ImageOrientationPatient", 6),
-        spacing=_numbers(measures, "PixelSpacing", 2),
-        thickness=None if thickness in (None, "") else float(thickness),
+        position=position,
+        orientation=orientation,
+        spacing=numbers(measures, "PixelSpacing", 2) if position and orientation else None,
+        thickness=_thickness(measures),
         # A slope of 1 says that stored values are the units, and a second mapping would no longer be true.
         scalable=slope != 1 and not mapped,
     )
+
+
+def _thickness(measures: Dataset) -> float | None:
+    """Millimetres across a slice; None also for odd text, since only a slice on its own needs it."""
+    try:
+        found = numbers(measures, "SliceThickness", 1)
+    except ValueError:
+        return None
+    return found[0] if found else None
 
 
 def _group(header: Dataset, index: int, name: str) -> Dataset:
@@ -284,21 +294,3 @@ def _group(header: Dataset, index: int, name: str) -> Dataset:
         if found:
             return found[0]
     return Dataset()
-
-
-def _number(dataset: Dataset, keyword: str, default: float) -> float:
-    value = dataset.get(keyword)
-    number = default if value in (None, "") else float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"its {words(keyword)} is {number}")
-    return number
-
-
-def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    value = dataset.get(keyword)
-    if value in (None, "") or len(value) == 0:
-        return None
-    numbers = tuple(float(number) for number in value)
-    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"its {words(keyword)} is not {count} numbers")
-    return numbers

@@ -17,11 +17,15 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
 )
 
 from ..errors import InputError
+from .base import NoImageError
+from .dicom_kind import KIND_TAGS, objection_to
+from .dicom_start import begins_without_preamble
 from .limits import inflated_size
 
 __all__ = [
@@ -31,29 +35,10 @@ __all__ = [
     "naming",
     "read_dataset",
     "read_header",
-    "sop_class",
     "transfer_syntax",
-    "words",
 ]
 
 IDENTITY_TAGS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality")
-
-# Words of the names of SOP classes, and what objects with such a name are to their owner.
-_NO_IMAGES = (
-    ("Whole Slide", "a whole-slide image, whose frames are tiles"),
-    (" SR", "a structured report"),
-    ("Report", "a structured report"),
-    ("Key Object", "a note on other images (key object selection)"),
-    ("Segmentation", "a segmentation"),
-    ("Presentation State", "a presentation state"),
-    ("RT ", "a radiotherapy object"),
-    ("Waveform", "a waveform"),
-    ("ECG", "a waveform"),
-    ("Parametric Map", "a parametric map"),
-    ("Spectroscopy", "a set of spectra"),
-    ("Raw Data", "raw data"),
-    ("Encapsulated", "a document"),
-)
 
 
 @contextmanager
@@ -85,11 +70,12 @@ def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
         tags: read those only, and what tells an image from other objects; all by default.
 
     Raises:
-        InputError: when the file is not DICOM, ends within the header, or holds no image.
+        NoImageError: when the file holds an object of another kind.
+        InputError: when the file is not DICOM, ends within the header, or lacks what an image has.
     """
     with naming(file), file.open("rb") as stream:
         check_inflation(file)
-        specific = [*tags, "SOPClassUID", "Rows", "Columns"] if tags else None
+        specific = [*tags, *KIND_TAGS] if tags else None
         try:
             header = dcmread(
                 stream, force=_starts_without_preamble(file), stop_before_pixels=True, specific_tags=specific
@@ -100,9 +86,10 @@ def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
         # Values that are not read are jumped over, also beyond the end.
         if end > size:
             raise ValueError("it ends in the middle of its header")
-        reason = _why_not_an_image(header)
-        if reason is not None:
-            raise ValueError(reason)
+        objection = objection_to(header)
+        if objection is not None:
+            kind = NoImageError if objection.is_other_object else InputError
+            raise kind(f'cannot read "{file}": {objection.reason}')
         if end == size and not is_deflated(header):
             raise ValueError("it holds no pixel data")
         return header
@@ -117,15 +104,7 @@ def read_dataset(file: Path, tags: Sequence[str] = ()) -> FileDataset:
 
 def _starts_without_preamble(file: Path) -> bool:
     with file.open("rb") as stream:
-        start = stream.read(4)
-    # The first element of the file's meta information, or an element that a dataset begins with.
-    return start[:4] in (
-        b"\x02\x00\x00\x00",
-        b"\x08\x00\x00\x00",
-        b"\x08\x00\x05\x00",
-        b"\x08\x00\x08\x00",
-        b"\x08\x00\x16\x00",
-    )
+        return begins_without_preamble(stream.read(8))
 
 
 def check_inflation(file: Path) -> int | None:
@@ -148,40 +127,11 @@ def is_deflated(header: FileDataset) -> bool:
 
 
 def transfer_syntax(dataset: FileDataset) -> UID:
-    """How a file is encoded; guessed as pydicom does where it does not say."""
+    """How a file is encoded; where it does not say, as pydicom found it to be."""
     found = dataset.file_meta.get("TransferSyntaxUID")
-    return UID(found) if found else ImplicitVRLittleEndian
-
-
-def sop_class(header: FileDataset) -> UID | None:
-    """Return the kind of object that a file says it holds."""
-    found = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    return UID(found) if found else None
-
-
-def _why_not_an_image(header: FileDataset) -> str | None:
-    """Tell in a clause why a file holds no image that could be enhanced; None where it may.
-
-    Kinds of object that the standard does not know are given a try when they have rows and columns.
-    """
-    kind = sop_class(header)
-    if kind == MediaStorageDirectoryStorage:
-        return "it is a DICOMDIR, an index of other files"
-    if kind is None:
-        return "it does not say what it is (no SOP class)"
-    slide = "Whole Slide" in kind.name
-    standard = not kind.name.startswith("1.") and kind.type == "SOP Class"
-    if standard and (slide or not ("Image Storage" in kind.name or "Enhanced US Volume" in kind.name)):
-        for word, what in _NO_IMAGES:
-            if word in kind.name:
-                return f"it is {what}"
-        return f"it is no image ({kind.name.removesuffix(' Storage')})"
-    for tag in ("Rows", "Columns"):
-        if not header.get(tag):
-            return f"its header gives no {tag.lower()}"
-    return None
-
-
-def words(keyword: str) -> str:
-    """An attribute's keyword as words: ``BitsStored`` is ``bits stored``."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in keyword).strip()
+    if found:
+        return UID(found)
+    implicit, little_endian = dataset.original_encoding
+    if implicit or implicit is None:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian

@@ -48,13 +48,13 @@ def _upright(values: np.ndarray, frame: Frame, pixel_format: PixelFormat) -> np.
     return np.rint(exact if pixel_format.colour else (exact - frame.intercept) / frame.slope)
 
 
-def widened(values: Sequence[np.ndarray], frames: Sequence[Frame], pixel_format: PixelFormat) -> list[Frame]:
+def widened(values: np.ndarray, frames: Sequence[Frame], pixel_format: PixelFormat) -> list[Frame]:
     """Give frames a larger slope where their values would not fit the stored type, as far as their headers allow it.
 
     The intercept stays, so that 0 stays what it is. Frames that have one slope together keep one.
 
     Args:
-        values: of each frame, (rows, columns, channels).
+        values: frames × rows × columns × channels.
         frames: the frames.
         pixel_format: of all of them.
 

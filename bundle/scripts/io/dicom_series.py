@@ -14,15 +14,29 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from ..errors import InputError
+from .base import NoImageError
 from .dicom_header import IDENTITY_TAGS, naming, read_header
+from .dicom_values import series_number, text, whole_number
 from .formats import image_stem
 
-__all__ = ["dicom_patient", "find_series", "series_name"]
+__all__ = ["Rejection", "dicom_patient", "find_series", "series_name"]
 
 _TAGS = (*IDENTITY_TAGS, "StudyInstanceUID", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient")
 
 
-def find_series(files: Sequence[Path]) -> tuple[list[tuple[Path, ...]], dict[Path, str]]:
+class Rejection(NamedTuple):
+    """Why a file is no part of a case.
+
+    Attributes:
+        reason: a clause.
+        no_image: whether it is a whole object of another kind, which may lie beside images.
+    """
+
+    reason: str
+    no_image: bool = False
+
+
+def find_series(files: Sequence[Path]) -> tuple[list[tuple[Path, ...]], dict[Path, Rejection]]:
     """Sort DICOM files into cases by their headers.
 
     The files of a case have one series instance UID. A file is a case of its own if it has several frames or no
@@ -34,17 +48,18 @@ def find_series(files: Sequence[Path]) -> tuple[list[tuple[Path, ...]], dict[Pat
 
     Returns:
         The cases, each with its files in the order given; by study, series number and series. And the files that hold
-        no image, each with a clause that says why.
+        no image.
     """
     series: dict[tuple[str, int, str], list[_Member]] = defaultdict(list)
-    rejected: dict[Path, str] = {}
+    rejected: dict[Path, Rejection] = {}
     for file in files:
         try:
             header = read_header(file, _TAGS)
             with naming(file):
                 series[_series_of(header)].append(_Member.of(header, file))
         except InputError as error:
-            rejected[file] = str(error).removeprefix(f'cannot read "{file}": ')
+            reason = str(error).removeprefix(f'cannot read "{file}": ')
+            rejected[file] = Rejection(reason, isinstance(error, NoImageError))
     cases: list[tuple[Path, ...]] = []
     for key in sorted(series):
         slices = [member for member in series[key] if member.is_slice]
@@ -69,7 +84,7 @@ def series_name(files: Sequence[Path]) -> str:
     """
     header = read_header(Path(files[0]), IDENTITY_TAGS)
     with naming(Path(files[0])):
-        parts = [str(header.get(tag) or "") for tag in ("SeriesNumber", "SeriesDescription")]
+        parts = [text(header, "SeriesNumber"), str(header.get("SeriesDescription") or "")]
         parts = parts if parts[1] else [parts[0], str(header.get("Modality") or "")]
     name = "-".join(cleaned for part in parts if (cleaned := re.sub(r"[^\w.+]+", "-", part).strip("-._")))
     return name[:64].rstrip("-.") or "series"
@@ -95,14 +110,14 @@ class _Member(NamedTuple):
 
     @classmethod
     def of(cls, header: FileDataset, file: Path) -> _Member:
-        frames = int(header.get("NumberOfFrames") or 1)
-        place = (header.get("ImagePositionPatient"), header.get("ImageOrientationPatient"))
+        frames = whole_number(header, "NumberOfFrames", 1)
+        place = (text(header, "ImagePositionPatient"), text(header, "ImageOrientationPatient"))
         return cls(file, frames == 1 and bool(header.get("SeriesInstanceUID")), all(place))
 
 
 def _series_of(header: FileDataset) -> tuple[str, int, str]:
     return (
         str(header.get("StudyInstanceUID") or ""),
-        int(header.get("SeriesNumber") or 0),
+        series_number(header),
         str(header.get("SeriesInstanceUID") or ""),
     )

@@ -16,7 +16,7 @@ from ..errors import InputError
 from .base import Case
 from .datalist_file import read_json
 from .dicom_series import find_series, series_name
-from .formats import ImageFormat, content_format, image_stem, natural_order
+from .formats import ImageFormat, content_format, image_stem, natural_order, other_content
 
 __all__ = ["Problem", "find_cases"]
 
@@ -42,10 +42,12 @@ class Problem(NamedTuple):
     Attributes:
         source: a file or a folder.
         message: a sentence that names it and says why.
+        passed_over: whether it may well lie beside images, as a structured report does, and is no failure.
     """
 
     source: Path
     message: str
+    passed_over: bool = False
 
 
 class _Found(NamedTuple):
@@ -199,7 +201,7 @@ def _sort_files(
                 raise InputError("it is empty")
             format_ = content_format(file)
             if format_ is None:
-                raise InputError(_other_content(file))
+                raise InputError(other_content(file))
         except (OSError, InputError) as error:
             problems.append(_unreadable(file, _reason(error)))
             continue
@@ -208,7 +210,9 @@ def _sort_files(
         else:
             found.append(_Found(location / image_stem(file), None, format_, (file,)))
     series, rejected = find_series(dicom) if dicom else ([], {})
-    problems += [_unreadable(file, reason) for file, reason in rejected.items()]
+    for file, rejection in rejected.items():
+        found_there = _passed_over if rejection.no_image else _unreadable
+        problems.append(found_there(file, rejection.reason))
     for members in series:
         if len(members) > 1 and folder is not None:
             found.append(_Found(location / series_name(members), folder, "dicom", members))
@@ -266,14 +270,12 @@ def _is_companion(name: str) -> bool:
     return name.lower().endswith(COMPANION_SUFFIXES)
 
 
-def _other_content(file: Path) -> str:
-    if file.name.lower().endswith((".hdr", ".img")):
-        return "Analyze and NIfTI images in two files are not supported: convert it to .nii.gz"
-    return "it is neither NIfTI, DICOM, PNG, TIFF, JPEG, BMP nor GIF: convert it, or leave it out"
-
-
 def _unreadable(source: Path, reason: str) -> Problem:
     return Problem(source, f'cannot read "{source}": {reason}')
+
+
+def _passed_over(source: Path, reason: str) -> Problem:
+    return Problem(source, f'passed over "{source}", no image: {reason}', passed_over=True)
 
 
 def _reason(error: BaseException) -> str:

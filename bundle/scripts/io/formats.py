@@ -11,9 +11,10 @@ from typing import Literal
 
 from monai.config import PathLike
 
+from .dicom_start import begins_without_preamble, says_its_representation
 from .nifti_header import is_nifti_header
 
-__all__ = ["ImageFormat", "content_format", "image_format", "image_stem", "natural_order"]
+__all__ = ["ImageFormat", "content_format", "image_format", "image_stem", "natural_order", "other_content"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -31,7 +32,7 @@ GZIP_SIGNATURE = b"\x1f\x8b"
 
 
 def content_format(file: Path) -> ImageFormat | None:
-    """Tell how a file is stored by its first bytes; DICOM without a preamble is believed by its suffix.
+    """Tell how a file is stored by its first bytes; DICOM without preamble and value representations by its suffix too.
 
     Args:
         file: a regular file.
@@ -56,8 +57,9 @@ def content_format(file: Path) -> ImageFormat | None:
         return "raster"
     if is_nifti_header(start):
         return "nifti"
-    is_dicom_element = start[:2] in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\0"
-    return "dicom" if is_dicom_element and file.name.lower().endswith(DICOM_SUFFIXES) else None
+    if begins_without_preamble(start) and file.name.lower().endswith(DICOM_SUFFIXES):
+        return "dicom"
+    return "dicom" if says_its_representation(start) else None
 
 
 def image_format(path: PathLike) -> ImageFormat | None:
@@ -85,6 +87,22 @@ def image_format(path: PathLike) -> ImageFormat | None:
         "dicom": DICOM_SUFFIXES,
     }
     return found or next((format_ for format_, suffixes in named.items() if name.endswith(suffixes)), None)
+
+
+def other_content(file: Path) -> str:
+    """Say in a clause why a file of a format that is none of images is not read, and what to do.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    if file.name.lower().endswith((".hdr", ".img")):
+        return "Analyze and NIfTI images in two files are not supported: convert it to .nii.gz"
+    with file.open("rb") as raw:
+        start = raw.read(4096)
+    unpacked = _unpacked(start) if start.startswith(GZIP_SIGNATURE) else b""
+    if unpacked[128:132] == b"DICM" or says_its_representation(unpacked):
+        return "it is a packed DICOM file: unpack it first, with gunzip for example"
+    return "it is neither NIfTI, DICOM, PNG, TIFF, JPEG, BMP nor GIF: convert it, or leave it out"
 
 
 def image_stem(path: PathLike) -> str:

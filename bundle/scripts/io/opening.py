@@ -12,7 +12,7 @@ from ..errors import InputError
 from .base import Case, CaseImage
 from .dicom import DICOMCase
 from .dicom_series import find_series
-from .formats import ImageFormat, content_format, image_format
+from .formats import ImageFormat, content_format, image_format, other_content
 from .nifti import NiftiCase
 from .raster import RasterCase
 
@@ -48,7 +48,7 @@ def open_image(path: str | os.PathLike[str], is_label: bool = False) -> CaseImag
         return _read("dicom", _series_in(path))
     kind = image_format(path)
     if kind is None:
-        raise InputError(f'cannot read "{path}": it is neither NIfTI, DICOM, PNG, TIFF, JPEG, BMP nor GIF')
+        raise InputError(f'cannot read "{path}": {other_content(path)}')
     return _read(kind, (path,), is_label)
 
 
@@ -64,9 +64,9 @@ def _series_in(folder: Path) -> tuple[Path, ...]:
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     files = [file for file in files if file.name.lower() != "dicomdir" and content_format(file) == "dicom"]
     series, rejected = find_series(files)
-    if rejected:
-        file, reason = next(iter(rejected.items()))
-        raise InputError(f'cannot read "{file}": {reason}')
+    for file, rejection in rejected.items():
+        if not rejection.no_image:
+            raise InputError(f'cannot read "{file}": {rejection.reason}')
     if len(series) != 1:
         mend = "put each into a folder of its own" if series else "give a folder with the files of one series"
         raise InputError(f'"{folder}" holds {len(series)} DICOM series or single images where one is needed: {mend}')

@@ -105,7 +105,7 @@ class BatchReport:
         names = list(dict.fromkeys(names))
         self.output_dir.mkdir(parents=True, exist_ok=True)
         paths = {suffix: self.output_dir / f"report.{suffix}" for suffix in ("csv", "html")}
-        counts = dict.fromkeys(("all", "ok", "check", "failed"), 0)
+        counts = dict.fromkeys(("all", "ok", "check", "failed", "passed over"), 0)
         with _replacing(paths["csv"], "w") as file:
             writer = csv.writer(file)
             writer.writerow(_columns())
@@ -128,6 +128,7 @@ class BatchReport:
             calibrated=None if self.thresholds is None else self.thresholds.cases,
             done=(self._card(record) for record in self._records(names) if record.status == "done"),
             failed=(record for record in self._records(names) if record.status == "failed"),
+            passed_over=(record for record in self._records(names) if record.status == "passed over"),
             measures=list(MEASURES.values()),
             uncertainty_scale=f"{100 * UNCERTAINTY_OF_FULL_COLOUR:.0f} %",
         )
@@ -218,7 +219,7 @@ def _cell(text: str) -> str:
 
 
 def _state(record: CaseRecord) -> str:
-    return "failed" if record.status == "failed" else record.verdict or "check"
+    return (record.verdict or "check") if record.status == "done" else record.status
 
 
 def _place(record: CaseRecord, name: str) -> str:

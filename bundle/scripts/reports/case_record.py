@@ -27,8 +27,8 @@ class CaseRecord:
         output: result, relative to the output folder; None where there is none.
         outputs: all that lies in the output folder for the case, with its size in bytes: the result, the map of
             uncertainty; of a failed case, what an earlier run has left.
-        status: ``"done"`` or ``"failed"``.
-        message: why it failed, one sentence.
+        status: ``"done"``, ``"failed"``, or ``"passed over"``: no image, which is no failure.
+        message: why it is not done, one sentence.
         verdict: ``"ok"`` or ``"check"``; None of a failed case.
         reasons: of the verdict.
         measures: by name of :data:`scripts.reports.safety.MEASURES`.
@@ -47,7 +47,7 @@ class CaseRecord:
     source: str
     output: str | None = None
     outputs: dict[str, int] = field(default_factory=dict)
-    status: Literal["done", "failed"] = "done"
+    status: Literal["done", "failed", "passed over"] = "done"
     message: str = ""
     verdict: Literal["ok", "check"] | None = None
     reasons: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ class CaseRecord:
             not all(isinstance(text, str) for text in texts)
             or not isinstance(values["output"], (str, type(None)))
             or not all(number is None or type(number) is int for number in numbers)
-            or values["status"] not in ("done", "failed")
+            or values["status"] not in ("done", "failed", "passed over")
             or values["verdict"] not in ("ok", "check", None)
         ):
             raise InputError("The record of a case is damaged: enhance the case again.")
