@@ -292,7 +292,7 @@ def calibrate_model(model_file: str | Path, entries: Entries, device: str | torc
     )
     inferer = ConsistentInferer(dims, batch_size=4 if device.type == "cuda" else 1)
     enhancer = CaseEnhancer(network, preprocessing, inferer, slice_axis=spec.slice_axis, samples=samples)
-    calibrate(enhancer, *find_cases([entry["image"] for entry in entries]), model_file)
+    calibrate(enhancer, *find_cases([entry["image"] for entry in entries], follow_links=True), model_file)
 
 
 def has_downstream(task: Task | None, downstream_file: str | Path) -> bool:

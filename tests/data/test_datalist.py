@@ -330,3 +330,71 @@ def test_the_command_tells_a_mistake_in_one_line() -> None:
 
 def test_natural_order_counts_and_takes_other_digits_for_letters() -> None:
     assert sorted(["s10", "s9", "s²"], key=natural_order) == ["s9", "s10", "s²"]
+
+
+# ----------------------------------------------------------------------------------- one image under several names
+
+
+def fill(folder: Path, **contents: bytes) -> None:
+    for name, content in contents.items():
+        file = folder / name.replace("__", "/").replace("_png", ".png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Five low-quality images of five patients, two high-quality ones of others."""
+    fill(tmp_path, **{f"lq__p{i}__a_png": b"lq %d" % i for i in range(5)}, hq__x_png=b"hq 1", hq__y_png=b"hq 2")
+    return tmp_path
+
+
+def lq_images(lists: dict[str, list[dict[str, str]]]) -> list[str]:
+    return sorted(entry["image"] for name in ("training_lq", "validation", "testing") for entry in lists[name])
+
+
+def test_a_loop_of_links_does_not_multiply_images(pictures: Path) -> None:
+    (pictures / "lq" / "loop").symlink_to(pictures / "lq")
+    (pictures / "lq" / "p0" / "up").symlink_to(pictures / "lq")
+    (pictures / "lq" / "again").symlink_to(pictures / "lq" / "p1")
+    assert len(lq_images(make_datalist(pictures))) == 5
+
+
+def test_copies_and_links_count_once(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(pictures, lq__other__copy_png=b"lq 3", lq__p0__b_png=b"lq 4")
+    (pictures / "lq" / "z.png").symlink_to(pictures / "lq" / "p1" / "a.png")
+    assert len(lq_images(make_datalist(pictures))) == 5
+    assert sum("it counts once" in record.getMessage() for record in caplog.records) == 3
+
+
+def test_a_high_quality_copy_is_of_the_patient_of_its_original(pictures: Path) -> None:
+    fill(pictures, **{f"hq__copy{i}_png": b"lq %d" % i for i in range(5)})
+    lists = make_datalist(pictures)
+    held_out = patients(lists, "validation", "testing")
+    assert len(lists["training_hq"]) == 2 + 5 - len(held_out)
+    assert not patients(lists, "training_hq") & held_out
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "thumbnails", "Thumbs"])
+def test_thumbnails_are_no_patients(name: str, pictures: Path) -> None:
+    fill(pictures, **{f"lq__{name}__small{i}_png": b"small %d" % i for i in range(3)})
+    assert len(lq_images(make_datalist(pictures))) == 5
+
+
+@pytest.mark.parametrize("copy_of", ["lq/../lq/p0/a.png", "link.png", "copy.png"])
+def test_one_image_is_not_in_two_parts_of_a_datalist(copy_of: str, pictures: Path) -> None:
+    (pictures / "link.png").symlink_to(pictures / "lq" / "p0" / "a.png")
+    fill(pictures, copy_png=b"lq 0")
+    lists: dict[str, Any] = {
+        "training_lq": [{"image": "lq/p0/a.png", "patient": "one"}],
+        "training_hq": [{"image": "hq/x.png", "patient": "two"}],
+        "testing": [{"image": copy_of, "patient": "three"}],
+    }
+    with pytest.raises(InputError, match="are the same image: keep it in one of training, validation and testing"):
+        load_datalist(pictures, write_json(pictures, **lists))
+
+
+def test_an_image_counts_once_in_a_list_of_a_datalist(pictures: Path) -> None:
+    images = [{"image": path, "patient": str(i)} for i, path in enumerate(("lq/p0/a.png", "lq/../lq/p0/a.png"))]
+    lists = load_datalist(pictures, write_json(pictures, training_lq=images, training_hq=[{"image": "hq/x.png"}]))
+    assert len(lists["training_lq"]) == 1

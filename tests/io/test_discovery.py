@@ -15,9 +15,10 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from tests.io.bad_files import nifti_bytes
 
 from scripts.errors import InputError
-from scripts.io import Case
+from scripts.io import Case, Provenance, opener
 from scripts.io.dicom import DICOMCase
 from scripts.io.discovery import find_cases
 from scripts.io.formats import content_format
@@ -274,7 +275,7 @@ def test_links_are_followed_and_a_folder_that_is_reached_twice_counts_once(tmp_p
     (tmp_path / "input" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "input" / "second").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "input")
-    assert names(tmp_path / "input") == ["link/a"]
+    assert names(tmp_path / "input", follow_links=True) == ["link/a"]
 
 
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
@@ -419,3 +420,58 @@ def test_results_of_earlier_runs_are_passed_over(tmp_path: Path) -> None:
     for name in ("report.csv", "report.html"):
         (tmp_path / "results" / name).touch()
     assert [case.name for case in find_cases(tmp_path)[0]] == ["scan"]
+
+
+def test_links_that_lead_out_of_the_input_are_followed_only_when_asked(tmp_path: Path) -> None:
+    for name in ("input/a.nii", "input/sub/b.nii", "elsewhere/c.nii", "elsewhere/d.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(nifti_bytes())
+    (tmp_path / "input" / "out").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "input" / "d.nii").symlink_to(tmp_path / "elsewhere" / "d.nii")
+    (tmp_path / "input" / "inside").symlink_to(tmp_path / "input" / "sub")
+    cases, problems = find_cases(tmp_path / "input")
+    assert {case.name.split("/")[-1] for case in cases} == {"a", "b"}
+    assert {problem.source.name for problem in problems} == {"out", "d.nii"}
+    assert all(problem.passed_over and "--follow_links True" in problem.message for problem in problems)
+    cases, problems = find_cases(tmp_path / "input", follow_links=True)
+    assert {case.name.split("/")[-1] for case in cases} == {"a", "b", "c", "d"}
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "thumbnails", "Thumbs", "#recycle"])
+def test_folders_of_thumbnails_are_passed_over(name: str, tmp_path: Path) -> None:
+    for file in ("a.nii", f"{name}/a.nii", f"sub/{name}/a.nii"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(nifti_bytes())
+    cases, problems = find_cases(tmp_path)
+    assert ([case.name for case in cases], problems) == (["a"], [])
+
+
+@pytest.mark.parametrize("name", ["=cmd", "+1", "-rf", "@sum"])
+def test_no_name_begins_as_a_formula_or_an_option_does(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / f"{name}.nii").write_bytes(nifti_bytes())
+    ((case,), _) = find_cases(tmp_path)
+    assert case.name == f"_{name}/_{name}"
+
+
+def test_nan_is_background_where_asked_for(tmp_path: Path) -> None:
+    values = np.random.RandomState(0).rand(6, 5, 4).astype(np.float32) + 3
+    values[:2] = np.nan
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(values))
+    ((case,), _) = find_cases(tmp_path)
+    assert bool(opener(False)(case).image.isnan().any())
+    image = opener(True)(case)
+    assert image.padding is not None
+    assert np.array_equal(image.padding[0].numpy(), np.isnan(values))
+    assert float(image.image.min()) == np.nanmin(values)
+    assert bool(image.without_padding().isfinite().all())
+    result = image.write(image.image.as_tensor() * 2, tmp_path / "result", Provenance("a", "b", "c"))
+    assert np.array_equal(nib.load(result).get_fdata(), (2 * values).astype(np.float64), equal_nan=True)
+
+
+def test_an_image_of_nan_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(np.full((4, 4, 4), np.nan, np.float32)))
+    ((case,), _) = find_cases(tmp_path)
+    with pytest.raises(InputError, match="none of its values is a number"):
+        opener(True)(case)

@@ -128,3 +128,25 @@ def test_a_real_dicom_series_comes_back_whole(shared_data: Path) -> None:
     restored = transform.inverse(transform(ReadImaged("image")({"image": str(folder)})))["image"]
     stored = {int(v) for file in folder.iterdir() for v in np.unique(pydicom.dcmread(file).pixel_array)}
     assert {int(v) for v in torch.unique(restored.round())} == stored
+
+
+@pytest.mark.parametrize(
+    ("values", "window", "warned"),
+    [
+        (np.linspace(0, 60000, 1000), (0, 255), True),  # 16 bits in the window of 8
+        (np.linspace(0, 1, 1000), (-160, 240), True),  # scaled already
+        (np.linspace(-1000, 1000, 1000), (-160, 240), False),  # air and bone around a window of soft tissue
+        (np.linspace(0, 255, 1000), (0, 255), False),
+        (np.linspace(0, 60000, 1000), None, False),
+    ],
+)
+def test_a_window_that_does_not_fit_is_warned_of_once(
+    values: np.ndarray, window: tuple[float, float] | None, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    transform = RescaleIntensityd("image", window=window)
+    image = torch.from_numpy(values.astype(np.float32)).reshape(1, 10, 100)
+    for _ in range(2):
+        transform({"image": image})
+    messages = [record.getMessage() for record in caplog.records if "does not fit" in record.getMessage()]
+    assert len(messages) == warned
+    assert all("Set --window" in message for message in messages)

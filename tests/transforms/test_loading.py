@@ -467,3 +467,52 @@ def test_volumes_are_turned_to_ras_and_back_and_photographs_are_left() -> None:
     assert torch.equal(orient.inverse(turned)["image"].as_tensor(), volume.as_tensor())
     photograph = MetaTensor(torch.rand(3, 4, 5), affine=affine)
     assert torch.equal(orient({"image": photograph})["image"].as_tensor(), photograph.as_tensor())
+
+
+# ------------------------------------------------------------------------------------------- where a label lies
+
+
+def oriented_pair(tmp_path: Path, label_affine: np.ndarray, label: np.ndarray, affine: np.ndarray) -> Any:
+    image = np.arange(8 * 9 * 10, dtype=np.float32).reshape(8, 9, 10)
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "image.nii")
+    nib.save(nib.Nifti1Image(label, label_affine), tmp_path / "label.nii")
+    item = ReadImaged(["image", "label"])({"image": tmp_path / "image.nii", "label": tmp_path / "label.nii"})
+    return OrientVolumesd(["image", "label"])(item)
+
+
+AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])
+MIRROR = np.array([[-1.0, 0, 0, 7], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+MARKED = np.zeros((8, 9, 10), np.uint8)
+MARKED[1, 2, 3] = 1
+
+
+@pytest.mark.parametrize(
+    "label_affine",
+    [
+        np.array([[1.0, 0, 0, 30], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]),  # 30 mm apart
+        np.diag([1.0, 2.0, 4.0, 1.0]),  # another spacing
+        np.eye(4),
+    ],
+)
+def test_a_label_that_lies_elsewhere_is_refused(label_affine: np.ndarray, tmp_path: Path) -> None:
+    item = oriented_pair(tmp_path, label_affine, MARKED, AFFINE)
+    check = CheckImaged("image", 1, 3, label_key="label", num_classes=2)
+    with pytest.raises(InputError, match=r'label.nii" lies up to [\d.]+ voxels away from its image .*image.nii"'):
+        check(item)
+
+
+def test_a_label_that_is_stored_another_way_lands_where_it_lies(tmp_path: Path) -> None:
+    item = oriented_pair(tmp_path, AFFINE @ MIRROR, MARKED[::-1].copy(), AFFINE)
+    checked = CheckImaged("image", 1, 3, label_key="label", num_classes=2)(item)
+    assert checked["label"][0].nonzero().tolist() == [[1, 2, 3]]
+
+
+def test_rounding_of_a_header_is_no_other_place(tmp_path: Path) -> None:
+    CheckImaged("image", 1, 3, label_key="label", num_classes=2)(oriented_pair(tmp_path, AFFINE + 1e-3, MARKED, AFFINE))
+
+
+def test_a_picture_of_a_label_has_no_place_to_compare(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.arange(20, dtype=np.float32).reshape(4, 5), AFFINE), tmp_path / "image.nii")
+    Image.fromarray(np.ones((5, 4), np.uint8)).save(tmp_path / "label.png")
+    item = ReadImaged(["image", "label"])({"image": tmp_path / "image.nii", "label": tmp_path / "label.png"})
+    CheckImaged("image", 1, 2, label_key="label", num_classes=2)(item)

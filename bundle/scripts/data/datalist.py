@@ -21,6 +21,8 @@ import numpy as np
 
 from ..errors import InputError, run_command
 from ..io import dicom_patient, image_format, image_stem, natural_order, read_json, write_json
+from ..io.folders import walk_folders
+from .copies import same_images
 
 __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
 
@@ -126,6 +128,7 @@ def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[s
     _check_files(lists)
     _name_patients(lists)
     _check_leakage(lists)
+    _check_copies(lists)
     return lists
 
 
@@ -138,7 +141,8 @@ def make_datalist(
     """Make the four lists from the folders ``lq/``, ``hq/`` and, where there are any, ``labels/`` and ``references/``.
 
     An entry is a NIfTI, DICOM, PNG, TIFF, JPEG, BMP or GIF file, or a folder below ``lq/`` or ``hq/`` that directly
-    holds DICOM files (a series). Hidden files, and files of another kind, are passed over. A label or reference has the
+    holds DICOM files (a series). Hidden files, thumbnails, and files of another kind, are passed over. An image that
+    is there several times, by links or as a copy, counts once. A label or reference has the
     same path below its folder as its image, save for the suffix, or the same name; ``labels/lq/`` and ``labels/hq/``
     tell the domains apart where both use the same names.
 
@@ -170,6 +174,7 @@ def make_datalist(
             "or more, and less than 1 together"
         )
     domains = {name: _find_images(folder, name) for name in ("lq", "hq")}
+    _without_copies(domains)
     told_apart = any((folder / "labels" / name).is_dir() for name in domains)
     for name, entries in domains.items():
         _attach(entries, "label", folder / "labels" / name if told_apart else folder / "labels")
@@ -321,16 +326,56 @@ def _check_leakage(lists: Datalist) -> None:
                 )
 
 
+def _check_copies(lists: Datalist) -> None:
+    """Refuse an image in two parts of the data, whatever its names, and let one count but once in a list."""
+    of_image: dict[str, tuple[str, str]] = {}
+    images = [entry["image"] for name in LISTS for entry in lists[name]]
+    same = same_images(image for image in images if Path(image).exists())
+    for name in LISTS:
+        kept: list[Entry] = []
+        for entry in lists[name]:
+            original: str = same.get(entry["image"], str(entry["image"]))
+            first, path = of_image.setdefault(original, (name, entry["image"]))
+            if PARTS[first] != PARTS[name]:
+                raise InputError(
+                    f'"{path}" of {first} and "{entry["image"]}" of {name} are the same image: keep it in one of '
+                    "training, validation and testing"
+                )
+            if first == name and any(same.get(other["image"], other["image"]) == original for other in kept):
+                logger.warning('"%s" is the same image as "%s": it counts once', entry["image"], path)
+                continue
+            kept.append(entry)
+        lists[name] = kept
+
+
+def _without_copies(domains: dict[str, list[Entry]]) -> None:
+    """Let an image count but once in a domain, and be of one patient in both."""
+    same = same_images(entry["image"] for entries in domains.values() for entry in entries)
+    patients: dict[str, str] = {}
+    for name, entries in domains.items():
+        seen: set[str] = set()
+        kept: list[Entry] = []
+        for entry in entries:
+            original: str = same.get(entry["image"], str(entry["image"]))
+            if original in seen:
+                logger.warning('"%s" is the same image as "%s": it counts once', entry["image"], original)
+                continue
+            if original != entry["image"]:
+                logger.warning('"%s" is the same image as "%s": one patient', entry["image"], original)
+            seen.add(original)
+            entry["patient"] = patients.setdefault(original, entry["patient"])
+            kept.append(entry)
+        domains[name] = kept
+
+
 def _find_images(folder: Path, domain: str) -> list[Entry]:
     root = folder / domain
     if not root.is_dir():
         raise InputError(f'there is no folder "{root}": put {domain.upper()} images there, or give a datalist')
     entries: list[Entry] = []
-    for current, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(current)
+    for here, files in walk_folders(root):
         parents = here.relative_to(root).parts
-        formats = {name: image_format(here / name) for name in files if not name.startswith(".")}
+        formats = {file.name: image_format(file) for file in files}
         if parents and "dicom" in formats.values():
             entries.append(_located(here, Path(*parents), parents[0]))
         for name, kind in formats.items():
@@ -358,10 +403,8 @@ def _attach(entries: Sequence[Entry], key: str, root: Path) -> None:
         return
     by_location: dict[str, str] = {}
     by_name: dict[str, list[str]] = {}
-    for current, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(current)
-        formats = {name: image_format(here / name) for name in files if not name.startswith(".")}
+    for here, files in walk_folders(root):
+        formats = {file.name: image_format(file) for file in files}
         kinds = {"nifti", "raster"} if here != root else {"nifti", "raster", "dicom"}
         paths = [here] if here != root and "dicom" in formats.values() else []
         paths += [here / name for name, kind in formats.items() if kind in kinds]

@@ -159,7 +159,7 @@ class CaseEnhancer:
         Raises:
             InputError: when one of them cannot be read, or the network cannot take it.
         """
-        cases, found = find_cases(place)
+        cases, found = find_cases(place, follow_links=True)
         problems = [problem for problem in found if not problem.passed_over]
         if problems or not cases:
             reason = problems[0].message if problems else "it holds no image"

@@ -9,7 +9,7 @@ from .dicom_series import dicom_patient
 from .discovery import Problem, find_cases
 from .formats import ImageFormat, image_format, image_stem, natural_order
 from .nifti import NiftiCase, write_nifti
-from .opening import open_case, open_image
+from .opening import open_case, open_image, opener
 from .raster import RasterCase
 from .simulated_series import write_dicom_series
 
@@ -32,6 +32,7 @@ __all__ = [
     "natural_order",
     "open_case",
     "open_image",
+    "opener",
     "read_json",
     "write_dicom_series",
     "write_json",

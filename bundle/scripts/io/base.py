@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from monai.data import MetaTensor
+from monai.utils import ImageMetaKey
 
 from ..errors import InputError
 from .formats import ImageFormat
@@ -90,6 +91,7 @@ class CaseImage(ABC):
             :data:`PATIENT_SPACE`, or :data:`PIXEL_SPACE` where the affine says nothing.
         padding: (1, *spatial), bool, true where the scanner recorded nothing (DICOM's pixel padding), never everywhere;
             None: nowhere.
+        missing: (1, *spatial), bool, true where the file has no number (NaN) and that is padding; None: nowhere.
         slice_axis: spatial axis along which the slices of a volume were acquired; None where the file does not say, and
             for images without one.
         evenly_spaced: whether ``affine`` is true of every slice.
@@ -98,6 +100,7 @@ class CaseImage(ABC):
 
     image: MetaTensor
     padding: torch.Tensor | None = None
+    missing: torch.Tensor | None = None
     slice_axis: int | None = None
     evenly_spaced: bool = True
     full_scale: tuple[float, float] | None = None
@@ -113,6 +116,31 @@ class CaseImage(ABC):
         values = self.image.as_tensor()
         recorded = values[:, ~self.padding[0]]
         return MetaTensor(torch.where(self.padding, recorded.min(), values)).copy_meta_from(self.image)
+
+    def take_nan_as_padding(self) -> None:
+        """Take voxels without a number for background that the scanner did not record.
+
+        ``image`` has the smallest recorded value in their place, ``padding`` knows them, and a result that is written
+        has no number there either.
+
+        Raises:
+            InputError: when no voxel has a number.
+        """
+        values = self.image.as_tensor()
+        missing = values.isnan().any(0, keepdim=True)
+        if not bool(missing.any()):
+            return
+        if bool(missing.all()):
+            name = self.image.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
+            raise InputError(f'cannot read "{name}": none of its values is a number')
+        least = values[:, ~missing[0]].min()
+        self.missing = missing
+        self.padding = missing if self.padding is None else self.padding | missing
+        self.image = MetaTensor(torch.where(missing, least, values)).copy_meta_from(self.image)
+
+    def with_missing(self, result: torch.Tensor) -> torch.Tensor:
+        """Return a result without numbers where :meth:`take_nan_as_padding` found none."""
+        return result if self.missing is None else result.masked_fill(self.missing, torch.nan)
 
     @abstractmethod
     def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:

@@ -16,11 +16,11 @@ from ..errors import InputError
 from .base import Case
 from .datalist_file import read_json
 from .dicom_series import find_series, series_name
+from .folders import folder_identity, walk_folders
 from .formats import ImageFormat, content_format, image_stem, natural_order, other_content
 
 __all__ = ["Problem", "find_cases"]
 
-SYSTEM_NAMES = {"__macosx", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini", "dicomdir"}
 COMPANION_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".md", ".xml", ".pdf", ".html", ".htm", ".bval", ".bvec")
 
 LONGEST_NAME = 180
@@ -70,15 +70,18 @@ def find_cases(
     input: str | Path | Sequence[str | Path],
     datalist: str | Path | None = None,
     output_dir: str | Path | None = None,
+    follow_links: bool = False,
 ) -> tuple[list[Case], list[Problem]]:
     """Find the images to enhance.
 
     How a file is stored is told by its content, whatever its name: a DICOM file called ``scan.png`` is DICOM. In a
-    folder and everything below it, links included, every image is a case; DICOM files of one folder are sorted into
-    series. A folder that links reach twice counts once.
+    folder and everything below it, every image is a case; DICOM files of one folder are sorted into
+    series. A folder that links reach twice counts once, and links that lead out of the input are not followed unless
+    asked for.
 
-    Passed over are hidden files, what operating systems leave behind, ``DICOMDIR``, folders of results, and what often
-    lies beside images: text, tables, JSON, XML, PDF and HTML files. Every other file that is no image is a problem.
+    Passed over are hidden files, thumbnails, what operating systems leave behind, ``DICOMDIR``, folders of results, and
+    what often lies beside images: text, tables, JSON, XML, PDF and HTML files. DICOM objects of other kinds are passed
+    over with a word. Every other file that is no image is a problem.
 
     *Names.* A case is called by its path below the input, without suffix; of several inputs each gives its own name to
     what is below it. A DICOM series of several files takes the name of its folder where that holds no other case, and
@@ -91,6 +94,7 @@ def find_cases(
         datalist: a JSON file with the list ``"testing"``, or a plain list, of paths or of ``{"image": path}``. Relative
             paths count from ``input`` where they exist there, otherwise from the datalist's own folder.
         output_dir: passed over where it lies inside the input.
+        follow_links: whether links in the input are followed that lead out of it.
 
     Returns:
         The cases in natural order of their names, and what is no case.
@@ -114,7 +118,7 @@ def find_cases(
     found: list[_Found] = []
     problems: list[Problem] = []
     for root, location in places:
-        _search(root, location, excluded, found, problems)
+        _search(root, location, excluded, follow_links, found, problems)
     distinct = list({image.files: image for image in reversed(found)}.values())
     return _named(distinct), sorted(set(problems), key=lambda problem: natural_order(str(problem.source)))
 
@@ -140,51 +144,51 @@ def _read_datalist(file: Path, roots: Sequence[Path]) -> list[tuple[Path, Path]]
     return list(dict.fromkeys(places))
 
 
-def _search(root: Path, location: Path, excluded: Path | None, found: list[_Found], problems: list[Problem]) -> None:
+def _search(
+    root: Path,
+    location: Path,
+    excluded: Path | None,
+    follow_links: bool,
+    found: list[_Found],
+    problems: list[Problem],
+) -> None:
     """Add what a file or a folder holds; ``location`` is the path that names it."""
     if not os.path.isdir(root):
         _sort_files([root], location.parent, None, found, problems)
         return
-    for folder, files in _walk(root, excluded, problems):
+    for folder, files in _walk(root, excluded, follow_links, problems):
         below = location / folder.relative_to(root)
         # Names of folders above the input tell nothing, unless there is nothing else to name a series by.
         named_by = below if below.parts else Path(root.name or "series")
         _sort_files(files, below, named_by, found, problems)
 
 
-def _walk(root: Path, excluded: Path | None, problems: list[Problem]) -> Iterator[tuple[Path, list[Path]]]:
-    """Go through a folder and those below it, in natural order, each but once; give their files."""
-    seen = {_identity(excluded)} if excluded is not None and os.path.isdir(excluded) else set()
-    seen.discard(_identity(root))
-    pending = [root]
-    while pending:
-        folder = pending.pop()
-        try:
-            if _identity(folder) in seen:
-                continue
-            seen.add(_identity(folder))
-            entries = sorted(folder.iterdir(), key=lambda entry: natural_order(entry.name))
-        except OSError as error:
-            problems.append(_unreadable(folder, f"the folder cannot be listed ({_reason(error)})"))
-            continue
+def _walk(
+    root: Path, excluded: Path | None, follow_links: bool, problems: list[Problem]
+) -> Iterator[tuple[Path, list[Path]]]:
+    """Go through a folder and those below it; give the files that may be images."""
+    left_out = {folder_identity(excluded)} if excluded is not None and os.path.isdir(excluded) else set()
+    left_out.discard(folder_identity(root))
+
+    def unreadable(folder: Path, error: OSError) -> None:
+        problems.append(_unreadable(folder, f"the folder cannot be listed ({_reason(error)})"))
+
+    inside = os.path.realpath(root)
+
+    def leads_out(link: Path) -> bool:
+        if follow_links or not link.is_symlink() or Path(os.path.realpath(link)).is_relative_to(inside):
+            return False
+        if os.path.exists(link):
+            problems.append(_passed_over(link, "it is a link that leads out of the input: set --follow_links True"))
+        return os.path.exists(link)
+
+    def keep(folder: Path, entries: list[Path]) -> list[Path]:
         if folder != root and {"report", "report.csv", "report.html"} <= {entry.name for entry in entries}:
-            continue
-        folders: list[Path] = []
-        files: list[Path] = []
-        for entry in entries:
-            if _is_of_the_system(entry.name):
-                continue
-            if os.path.isdir(entry):
-                folders.append(entry)
-            elif not _is_companion(entry.name):
-                files.append(entry)
-        yield folder, files
-        pending += reversed(folders)
+            return []
+        return [entry for entry in entries if not leads_out(entry)]
 
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+    for folder, files in walk_folders(root, unreadable, left_out, keep):
+        yield folder, [file for file in files if not _is_companion(file.name)]
 
 
 def _sort_files(
@@ -249,6 +253,8 @@ def _safe_path(location: Path) -> str:
 
 def _safe_name(name: str) -> str:
     name = "".join("_" if _is_unsafe(letter) else letter for letter in name)
+    # Spreadsheets run what begins like a formula, and programs take a hyphen for an option.
+    name = f"_{name}" if name.startswith(("=", "+", "-", "@")) else name
     name = name.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(" .") or "_"
     return f"_{name}" if name.split(".")[0].lower() in RESERVED_NAMES else name
 
@@ -260,10 +266,6 @@ def _is_unsafe(letter: str) -> bool:
 def _folded(name: str) -> str:
     """Return a name as file systems see it that know neither case nor kinds of accents."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _is_of_the_system(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _is_companion(name: str) -> bool:

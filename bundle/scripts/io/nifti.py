@@ -117,7 +117,7 @@ class NiftiCase(CaseImage):
             The file.
         """
         header, extensions, source, interleaved = self._content
-        values = result.detach().cpu().numpy()
+        values = self.with_missing(result).detach().cpu().numpy()
         scaling = _scaling(header)
         wide = scaling if interleaved else widened_scaling(values, source.dtype, *scaling)
         if wide == scaling:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -16,7 +16,7 @@ from .formats import ImageFormat, content_format, image_format, other_content
 from .nifti import NiftiCase
 from .raster import RasterCase
 
-__all__ = ["open_case", "open_image"]
+__all__ = ["open_case", "open_image", "opener"]
 
 
 def open_case(case: Case) -> CaseImage:
@@ -29,6 +29,21 @@ def open_case(case: Case) -> CaseImage:
         InputError: when it cannot be read; the sentence names the file and says why.
     """
     return _read(case.format, case.files)
+
+
+def opener(nan_as_padding: bool = False) -> Callable[[Case], CaseImage]:
+    """Return :func:`open_case`, or a function like it that takes NaN for background.
+
+    Args:
+        nan_as_padding: see :meth:`CaseImage.take_nan_as_padding`.
+    """
+
+    def open_with_background(case: Case) -> CaseImage:
+        image = open_case(case)
+        image.take_nan_as_padding()
+        return image
+
+    return open_with_background if nan_as_padding else open_case
 
 
 def open_image(path: str | os.PathLike[str], is_label: bool = False) -> CaseImage:

@@ -7,9 +7,8 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import itk
 import numpy as np
@@ -21,7 +20,20 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from ..errors import InputError
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
 from .limits import check_unpacked_size
+from .raster_writing import (
+    BITS_PER_SAMPLE,
+    PNG_SIGNATURE,
+    SAMPLE_FORMAT,
+    SOFTWARE,
+    Content,
+    directory,
+    encode,
+    picture_of,
+    saved,
+)
 from .storage import real_values, stored_values, values_cut
+from .tiff import black_is_zero, check_directory, kind_of_tiff, packed_bits, samples_of_tiff
+from .upright import EXIF_ORIENTATION
 
 __all__ = ["RasterCase"]
 
@@ -34,11 +46,7 @@ SUFFIXES = {
 }
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_METADATA = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt")
-PNG_UP = 2
-LONGEST_SEGMENT = 65533
-"""Bytes of metadata that JPEG can hold together."""
 
 LOSSLESS = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate")
 """TIFF compressions that are kept; any other becomes deflate."""
@@ -46,30 +54,8 @@ LOSSLESS = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate")
 TIFF_METADATA = (270, 271, 272, 282, 283, 296, 306, 315, 700, 33432)
 """Description, maker and model, resolution, date, artist, XMP, copyright."""
 
-BITS_PER_SAMPLE, SAMPLE_FORMAT, SOFTWARE, ICC_PROFILE = 258, 339, 305, 34675
+ORIENTATION = 274
 COLOUR_SPACES = {1: b"GRAY", 3: b"RGB "}
-
-
-class _Content(NamedTuple):
-    """Content of a file.
-
-    Attributes:
-        format: Pillow's name of it.
-        suffix: of the files to write.
-        stored: (C, columns, rows).
-        alpha: (columns, rows), of the type of ``stored``; None for an opaque image.
-        is_binary: whether it stores single bits, 0 and 255 in ``stored``.
-        options: how Pillow is to save it, metadata included.
-        chunks: metadata of a PNG file.
-    """
-
-    format: str
-    suffix: str
-    stored: np.ndarray
-    alpha: np.ndarray | None
-    is_binary: bool
-    options: dict[str, Any]
-    chunks: tuple[tuple[bytes, bytes], ...]
 
 
 class RasterCase(CaseImage):
@@ -88,7 +74,7 @@ class RasterCase(CaseImage):
     Use :meth:`read`.
     """
 
-    def __init__(self, image: MetaTensor, content: _Content) -> None:
+    def __init__(self, image: MetaTensor, content: Content) -> None:
         self.image = image
         self.full_scale = (0.0, 255.0) if content.stored.dtype == np.uint8 else None
         self._content = content
@@ -112,34 +98,42 @@ class RasterCase(CaseImage):
                 content = _read(file, keep_palette)
         # The readers raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, KeyError ...
         except Exception as error:
-            raise InputError(f'cannot read "{file}": {_why(error)}') from error
+            unsupported = kind_of_tiff(file) if isinstance(error, UnidentifiedImageError) else None
+            raise InputError(f'cannot read "{file}": {unsupported or _why(error)}') from error
         values = torch.from_numpy(real_values(content.stored))
-        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PIXEL_SPACE}
+        meta: dict[str, Any] = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PIXEL_SPACE}
+        # TIFF stands upright already.
+        orientation = content.options["exif"].get(ORIENTATION, 1) if "exif" in content.options else 1
+        if orientation in range(2, 9):
+            meta[EXIF_ORIENTATION] = orientation
         return cls(MetaTensor(values, affine=torch.eye(4, dtype=torch.float64), meta=meta), content)
 
     def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:
         """Write a result as ``target`` with the suffix of the source; see :meth:`CaseImage.write`."""
         content = self._content
-        stored = stored_values(result.detach().cpu().numpy(), content.stored)
+        stored = stored_values(self.with_missing(result).detach().cpu().numpy(), content.stored)
+        if content.bits:
+            stored = np.minimum(stored, (1 << content.bits) - 1)
         if content.alpha is not None:
             stored = np.concatenate([stored, content.alpha[None]])
         file = target.with_name(target.name + content.suffix)
-        return _write(_encode(stored.transpose(2, 1, 0), content, provenance.sentence() if provenance else None), file)
+        return _write(encode(stored.transpose(2, 1, 0), content, provenance.sentence() if provenance else None), file)
 
     def values_cut(self, result: torch.Tensor) -> int:
         """See :meth:`CaseImage.values_cut`."""
-        return values_cut(result.detach().cpu().numpy(), self._content.stored)
+        content = self._content
+        return values_cut(result.detach().cpu().numpy(), content.stored, bits=content.bits)
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
         """Write a map of standard deviations as ``target.tif``, float32; see :meth:`CaseImage.write_deviation`."""
         values = deviation.detach().cpu().numpy().astype(np.float32)
         software = provenance.sentence("standard deviation")
-        options = {"compression": "tiff_adobe_deflate", "tiffinfo": _directory({SOFTWARE: software})}
-        content = _saved(_picture(values.transpose(2, 1, 0)), "TIFF", **options)
+        options = {"compression": "tiff_adobe_deflate", "tiffinfo": directory({SOFTWARE: software})}
+        content = saved(picture_of(values.transpose(2, 1, 0)), "TIFF", **options)
         return _write(content, target.with_name(f"{target.name}.tif"))
 
 
-def _read(file: Path, keep_palette: bool = False) -> _Content:
+def _read(file: Path, keep_palette: bool = False) -> Content:
     if not file.stat().st_size:
         raise UnreadableError("it is empty")
     # Given a path, Pillow maps the file to memory and then scrambles uncompressed TIFF that is to be turned upright.
@@ -149,13 +143,18 @@ def _read(file: Path, keep_palette: bool = False) -> _Content:
             raise UnreadableError(f"it holds {pages} pages: save each page as a file, or the stack as NIfTI")
         if image.mode not in MODES:
             raise UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")
-        pixels = image.width * image.height
         check_unpacked_size(_stored_bytes(image), file.stat().st_size)
-        if isinstance(image, TiffImagePlugin.TiffImageFile) and sum(map(_area, image.tile)) < pixels:
-            raise UnreadableError("it is damaged: parts of it are missing")
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            check_directory(file, image)
+            if sum(map(_area, image.tile)) < image.width * image.height:
+                raise UnreadableError("it is damaged: parts of it are missing")
         is_deep_colour = _is_deep_colour(image, file)
         image.load()
+        is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
         samples = _deep_samples(image, file) if is_deep_colour else _samples(image, keep_palette)
+        samples = _with_transparent_colour(samples, image) if image.format == "PNG" else samples
+        bits = packed_bits(image) if is_tiff else 0
+        samples = black_is_zero(samples, image, bits) if is_tiff else samples
         channels = 1 if samples.shape[-1] < 3 else 3
         # As (C, columns, rows), in memory too.
         planes = np.ascontiguousarray(samples.transpose(2, 1, 0))
@@ -165,7 +164,7 @@ def _read(file: Path, keep_palette: bool = False) -> _Content:
             format_ = "PNG"
         suffix = file.suffix if file.suffix.lower() in SUFFIXES[format_] else SUFFIXES[format_][0]
         chunks = _png_metadata(file) if image.format == "PNG" else ()
-        return _Content(format_, suffix, stored, alpha, image.mode == "1", _options(image, channels), chunks)
+        return Content(format_, suffix, stored, alpha, bits, image.mode == "1", _options(image, channels), chunks)
 
 
 def _stored_bytes(image: Image.Image) -> int:
@@ -195,27 +194,36 @@ def _is_deep_colour(image: Image.Image, file: Path) -> bool:
 
 
 def _deep_samples(image: Image.Image, file: Path) -> np.ndarray:
-    """Samples (rows, columns, channels) of 16 bits, from ITK, which must agree with Pillow's 8."""
+    """Samples (rows, columns, channels) of 16 bits, from tifffile or from ITK, which must agree with Pillow's 8."""
     if image.format == "PNG":
         with file.open("rb") as raw:
             channels = {2: 3, 4: 2, 6: 4}[raw.read(26)[25]]
         expected = image.convert({2: "LA", 3: "RGB", 4: "RGBA"}[channels])
     else:
         expected, channels = image, len(image.getbands())
+        deep = samples_of_tiff(file)
+        if deep is not None and deep.dtype == np.uint16 and deep.shape == (image.height, image.width, channels):
+            return deep
     reader = {"PNG": itk.PNGImageIO, "TIFF": itk.TIFFImageIO}[str(image.format)]
     deep = itk.array_from_image(itk.imread(str(file), itk.Vector[itk.F, channels], imageio=reader.New()))
-    deep = deep.reshape(*deep.shape[:2], channels)
-    samples: np.ndarray = deep.astype(np.uint16)
+    samples: np.ndarray = deep.reshape(*deep.shape[:2], channels).astype(np.uint16)
     eight_bits = np.asarray(expected).reshape(*expected.size[::-1], -1)
     if samples.shape != eight_bits.shape or not np.array_equal(samples >> 8, eight_bits):
         raise UnreadableError("its 16-bit colours are laid out in a way that is not supported: save it as 16-bit PNG")
     return samples
 
 
+def _with_transparent_colour(samples: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Give 16-bit samples an alpha where a PNG file names one of its colours as transparent."""
+    colour = image.info.get("transparency")
+    if samples.dtype != np.uint16 or colour is None or samples.shape[-1] not in (1, 3):
+        return samples
+    opaque = np.any(samples != np.asarray(colour), axis=-1, keepdims=True)
+    return np.concatenate([samples, np.where(opaque, np.uint16(65535), np.uint16(0))], axis=-1)
+
+
 def _samples(image: Image.Image, keep_palette: bool = False) -> np.ndarray:
     """Samples (rows, columns, channels) with alpha last, in the type that the file stores."""
-    if image.mode == "I;16" and "transparency" in image.info:
-        del image.info["transparency"]
     if image.mode == "P" and keep_palette:
         return np.asarray(image)[..., None]
     if image.mode in ("P", "PA"):
@@ -282,101 +290,6 @@ def _png_metadata(file: Path) -> tuple[tuple[bytes, bytes], ...]:
                 length = 0
             raw.seek(length + 4, io.SEEK_CUR)
     return tuple(chunks)
-
-
-def _encode(samples: np.ndarray, content: _Content, software: str | None) -> bytes:
-    """Encode samples (rows, columns, channels) as the source was."""
-    options = dict(content.options)
-    exif = options.pop("exif", Image.Exif())
-    if content.format == "PNG":
-        return _png(samples, content, exif, software)
-    if content.format == "TIFF":
-        profile = options.pop("icc_profile", None)
-        named = {SOFTWARE: software} if software else {}
-        tags = {**options.pop("tiffinfo"), **named, **({ICC_PROFILE: profile} if profile else {})}
-        if not _is_known_to_pillow(samples):
-            return _tiff(samples, tags)
-        options["tiffinfo"] = _directory(tags)
-    elif content.format == "JPEG":
-        if software:
-            exif[SOFTWARE] = software
-        options["exif"] = exif.tobytes()
-        if len(options["exif"]) > LONGEST_SEGMENT:
-            del options["exif"]
-    elif content.format == "GIF":
-        options = {"comment": software} if software else {}
-    return _saved(_picture(samples, content.is_binary), content.format, **options)
-
-
-def _is_known_to_pillow(samples: np.ndarray) -> bool:
-    return samples.dtype == np.uint8 or (samples.shape[-1] == 1 and samples.dtype in (np.uint16, np.int32, np.float32))
-
-
-def _picture(samples: np.ndarray, is_binary: bool = False) -> Image.Image:
-    picture = Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[-1] == 1 else samples))
-    return picture.convert("1", dither=Image.Dither.NONE) if is_binary else picture
-
-
-def _saved(picture: Image.Image, format_: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, format_, **options)
-    return file.getvalue()
-
-
-def _png(samples: np.ndarray, content: _Content, exif: Image.Exif, software: str | None) -> bytes:
-    if _is_known_to_pillow(samples):
-        picture = _saved(_picture(samples, content.is_binary), "PNG", compress_level=4)
-    else:
-        picture = _deep_png(samples)
-    keep_profile = "icc_profile" in content.options
-    chunks = [(kind, data) for kind, data in content.chunks if kind != b"iCCP" or keep_profile]
-    chunks += [(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))] if len(exif) else []
-    chunks += [(b"tEXt", b"Software\0" + software.encode("latin-1", "replace"))] if software else []
-    after_header = len(PNG_SIGNATURE) + len(_chunk(b"IHDR", bytes(13)))
-    return picture[:after_header] + b"".join(_chunk(*chunk) for chunk in chunks) + picture[after_header:]
-
-
-def _deep_png(samples: np.ndarray) -> bytes:
-    """16-bit PNG of 2 to 4 channels, every row stored as the difference to the one above."""
-    rows = samples.astype(">u2").reshape(len(samples), -1).view(np.uint8)
-    filtered = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
-    lines = np.concatenate([np.full((len(rows), 1), PNG_UP, np.uint8), filtered], axis=1)
-    colour_type = {2: 4, 3: 2, 4: 6}[samples.shape[-1]]
-    header = struct.pack(">IIBBBBB", samples.shape[1], len(samples), 16, colour_type, 0, 0, 0)
-    data = zlib.compress(lines.tobytes(), 4)
-    return PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _tiff(samples: np.ndarray, tags: dict[int, Any]) -> bytes:
-    """TIFF of types that Pillow does not write: 16-bit colour, and whole numbers with a sign or of 32 bits without."""
-    rows, columns, channels = samples.shape
-    data = zlib.compress(samples.astype(samples.dtype.newbyteorder("<")).tobytes(), 4)
-    structure = {
-        256: columns,
-        257: rows,
-        BITS_PER_SAMPLE: (8 * samples.dtype.itemsize,) * channels,
-        259: 8,  # deflate
-        262: 2 if channels > 2 else 1,  # colour, or grey whose zero is black
-        273: 0,  # the values follow the directory
-        277: channels,
-        278: rows,
-        279: len(data),
-        SAMPLE_FORMAT: ({"u": 1, "i": 2}[samples.dtype.kind],) * channels,
-    }
-    if channels in (2, 4):
-        structure[338] = 2  # an alpha that the colours are not multiplied with
-    return b"II*\0" + struct.pack("<I", 8) + _directory({**tags, **structure}).tobytes(8) + data
-
-
-def _directory(tags: dict[int, Any]) -> TiffImagePlugin.ImageFileDirectory_v2:
-    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
-    for tag, value in tags.items():
-        directory[tag] = value
-    return directory
 
 
 def _write(content: bytes, file: Path) -> Path:

@@ -60,7 +60,9 @@ def stored_values(values: np.ndarray, source: np.ndarray, slope: float = 1.0, in
     return stored
 
 
-def values_cut(values: np.ndarray, source: np.ndarray, slope: float = 1.0, intercept: float = 0.0) -> int:
+def values_cut(
+    values: np.ndarray, source: np.ndarray, slope: float = 1.0, intercept: float = 0.0, bits: int = 0
+) -> int:
     """Count the values that :func:`stored_values` cuts, save those whose source is at the end of the range already.
 
     Args:
@@ -68,10 +70,12 @@ def values_cut(values: np.ndarray, source: np.ndarray, slope: float = 1.0, inter
         source: likewise.
         slope: likewise.
         intercept: likewise.
+        bits: of a stored value without a sign, where they are fewer than those of its type; 0 otherwise.
     """
     if source.dtype.kind not in "iu":
         return 0
     (least, most), count = _limits(source.dtype), 0
+    most = (1 << bits) - 1 if bits else most
     for index in _parts(source.shape):
         wanted = np.rint((values[index].astype(np.float64) - intercept) / slope)
         cut = ((wanted > most) & (source[index] < most)) | ((wanted < least) & (source[index] > least))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -13,11 +14,17 @@ from monai.config import KeysCollection
 from monai.data.meta_obj import get_track_meta
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
-from monai.utils import TraceKeys, convert_to_tensor
+from monai.utils import ImageMetaKey, TraceKeys, convert_to_tensor
 
 from ..errors import InputError
 
 __all__ = ["RescaleIntensityd"]
+
+logger = logging.getLogger(__name__)
+
+_SAMPLES = 100_000
+_MOST_OUTSIDE = 0.9  # air around a patient is often outside the window of a tissue
+_LEAST_RANGE = 0.05
 
 
 class RescaleIntensityd(MapTransform, InvertibleTransform):
@@ -37,7 +44,7 @@ class RescaleIntensityd(MapTransform, InvertibleTransform):
             maximum takes the place of the upper one.
         window: a fixed ``(low, high)`` in place of percentiles: Hounsfield units for CT, ``(0, 255)`` for 8-bit colour.
         channel_wise: whether every channel has its own percentiles; together they keep the colour.
-        clip: whether the result is cut to [0, 1].
+        clip: whether the result is cut to [0, 1]. A window that leaves an image almost constant is warned of, once.
         allow_missing_keys: whether a key that an item lacks is skipped.
 
     Raises:
@@ -64,6 +71,7 @@ class RescaleIntensityd(MapTransform, InvertibleTransform):
         self.window = None if window is None else (float(window[0]), float(window[1]))
         self.channel_wise = channel_wise
         self.clip = clip
+        self._warned = False
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale the images of one item; shapes stay, the type is float32."""
@@ -73,11 +81,32 @@ class RescaleIntensityd(MapTransform, InvertibleTransform):
             lows, highs = self._range(image)
             low, high = _per_channel(lows, image), _per_channel(highs, image)
             scaled = (_values(image) - low) / (high - low)
+            self._warn_of_window(scaled, image)
             result = _with_values(image, scaled.clamp(0, 1) if self.clip else scaled)
             if isinstance(result, MetaTensor):
                 self.push_transform(result, extra_info={"low": lows, "high": highs})
             item[key] = result
         return item
+
+    def _warn_of_window(self, scaled: torch.Tensor, image: torch.Tensor) -> None:
+        """Say, once, that the window does not fit the data, which would then be almost constant to a network."""
+        if self.window is None or self._warned:
+            return
+        values = scaled.flatten()[:: max(1, scaled.numel() // _SAMPLES)]
+        outside = float(((values < 0) | (values > 1)).float().mean())
+        low, high = np.percentile(values.clamp(0, 1).cpu().numpy(), (0.5, 99.5))
+        if outside < _MOST_OUTSIDE and high - low > _LEAST_RANGE:
+            return
+        self._warned = True
+        source = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
+        logger.warning(
+            "%s: the window %g to %g does not fit: %.0f %% of the values are outside, the rest spans %.1f %% of it. "
+            "Set --window to the range of your images, or null",
+            source or "an image",
+            *self.window,
+            100 * outside,
+            100 * (high - low),
+        )
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Give the images of one item their former units; values outside [0, 1] stay outside ``low`` to ``high``."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,15 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, Orientation
 from monai.utils import CommonKeys, ImageMetaKey, ensure_tuple, ensure_tuple_rep
+from nibabel.affines import voxel_sizes
 
 from ..errors import InputError
 from ..io import PATIENT_SPACE, SPACE, open_image
+from ..io.upright import upright
 from .slices import through_plane_axis
+
+LARGEST_DISTANCE = 0.5
+"""Voxels by which a label may lie beside its image: rounding of headers, and no more."""
 
 __all__ = ["CheckImaged", "OrientVolumesd", "ReadImaged", "image_name"]
 
@@ -28,6 +34,9 @@ class ReadImaged(MapTransform):
 
     The image is that of :func:`scripts.io.open_image`, the reader of inference as well: in real-world units, with the
     smallest recorded value in place of pixel padding.
+
+    Photographs are turned upright as their EXIF orientation says, as the programs show them with which labels are
+    drawn.
 
     Images are float32. Labels keep whole numbers: uint8 where the values fit, int32 otherwise; the indices of a
     label's palette are its classes.
@@ -72,7 +81,7 @@ class ReadImaged(MapTransform):
                 f'"{path}" has missing or unevenly spaced slices: complete the series, or convert it to an evenly '
                 "spaced volume"
             )
-        image = case.image if is_label else case.without_padding()
+        image = upright(case.image if is_label else case.without_padding())
         image.meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
         return _whole_numbers(image) if is_label else image
 
@@ -89,8 +98,8 @@ class CheckImaged(MapTransform):
     """Refuse, with one sentence, an image that a network cannot take or learn from.
 
     Checked are: the number of channels, the number of spatial dimensions, the size, that every value is finite, that
-    the image is not constant, and that the label fits the image and holds classes only. A two-dimensional network
-    also takes volumes, slice by slice; the size that counts is then the slice's.
+    the image is not constant, and that the label fits the image, lies where it lies, and holds classes only. A
+    two-dimensional network also takes volumes, slice by slice; the size that counts is then the slice's.
 
     Args:
         keys: keys of the images.
@@ -177,6 +186,12 @@ class CheckImaged(MapTransform):
                 f"{name} is {_times(label.shape[1:])} but its image {image_name} is {_times(image.shape[1:])}: "
                 "give the label that was drawn on that image"
             )
+        distance = _distance_between_grids(label, image)
+        if distance is not None and distance > LARGEST_DISTANCE:
+            raise InputError(
+                f"{name} lies up to {distance:.3g} voxels away from its image {image_name}, by their headers: resample "
+                "it to the image's grid, or give it the image's affine matrix if it was drawn on that image"
+            )
         if self.num_classes is None:
             return
         values = torch.unique(label)
@@ -186,6 +201,23 @@ class CheckImaged(MapTransform):
                 f"{name} holds the value {float(wrong[-1]):g} but classes go from 0 to {self.num_classes - 1}: "
                 "renumber the label, or set --num_classes"
             )
+
+
+def _distance_between_grids(label: torch.Tensor, image: torch.Tensor) -> float | None:
+    """Largest distance of a corner of two grids of one shape, in the smallest voxel size of the image.
+
+    None where a file does not say where its voxels lie in the patient.
+    """
+    affines = []
+    for grid in (label, image):
+        if not isinstance(grid, MetaTensor) or grid.meta.get(SPACE) != PATIENT_SPACE:
+            return None
+        affines.append(np.asarray(grid.affine, np.float64))
+    shape = tuple(image.shape[1:])
+    ends = [(0, length - 1) for length in shape] + [(0,)] * (3 - len(shape)) + [(1,)]
+    corners = np.array(list(itertools.product(*ends)))
+    apart = np.linalg.norm((corners @ (affines[0] - affines[1]).T)[:, :3], axis=1).max()
+    return float(apart / voxel_sizes(affines[1])[: len(shape)].min())
 
 
 def _name(image: torch.Tensor, key: Hashable) -> str:
