@@ -173,6 +173,8 @@ class BatchEnhancement:
         image = self.open_image(case)
         if self._makes_nifti(image):
             _check_nifti(image)
+        else:
+            image.check_writable()
         times.append(time.perf_counter())
         enhanced = self.enhancer(image)
         times.append(time.perf_counter())

@@ -156,6 +156,14 @@ class CaseImage(ABC):
             The file or the folder that was made: ``target`` with the suffix of the format.
         """
 
+    def check_writable(self) -> None:
+        """Refuse, before any work is done, an image whose result could not be written.
+
+        Raises:
+            InputError: naming the file and the reason.
+        """
+        return
+
     def values_cut(self, result: torch.Tensor) -> int:
         """Count the values that :meth:`write` would cut to the range of the stored type.
 

@@ -20,7 +20,7 @@ from .dicom_geometry import Arrangement, arrange
 from .dicom_header import IDENTITY_TAGS, naming, read_dataset, read_header
 from .dicom_pixels import DATA_TAGS, PALETTE_TAGS, decode_frames
 from .dicom_rescaling import is_padding, keep_padding, set_rescaling, to_stored, to_units, values_cut, widened
-from .dicom_writing import save, set_deviation, set_pixels
+from .dicom_writing import encode, save, set_deviation, set_pixels
 
 __all__ = ["DICOMCase"]
 
@@ -125,6 +125,16 @@ class DICOMCase(CaseImage):
                 set_pixels(dataset, pixels, self._format)
             save(dataset, output)
         return self._target(target)
+
+    def check_writable(self) -> None:
+        """See :meth:`CaseImage.check_writable`: every header of a result is encoded once, without its pixels."""
+        nobody = Provenance("", "", "")
+        for file in _places(self._arrangement):
+            dataset = read_dataset(file)
+            with naming(file):
+                derive(dataset, ENHANCED, nobody, uid_seed(ENHANCED, nobody))
+                dataset.PixelData = bytes(2)
+                encode(dataset)
 
     def values_cut(self, result: torch.Tensor) -> int:
         """See :meth:`CaseImage.values_cut`."""

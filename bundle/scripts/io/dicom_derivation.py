@@ -26,6 +26,8 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
+    NuclearMedicineImageStorage,
+    PositronEmissionTomographyImageStorage,
     generate_uid,
 )
 from pydicom.valuerep import DSfloat
@@ -33,6 +35,7 @@ from pydicom.valuerep import DSfloat
 from .base import Provenance
 from .dicom_header import transfer_syntax
 from .dicom_kind import sop_class
+from .dicom_mending import mend
 from .dicom_values import series_number
 
 __all__ = ["DEVIATION", "ENHANCED", "Derivation", "derive", "functional_groups", "remove", "uid_seed"]
@@ -75,6 +78,9 @@ _LOSSY_METHODS = {
 }
 _DIGITS_OF_SERIES_NUMBER = 10**7  # so that a hundred times as much fits into 32 bits
 
+# Kinds of object whose image type knows no other second value.
+_ALWAYS_PRIMARY = (PositronEmissionTomographyImageStorage, NuclearMedicineImageStorage)
+
 # True of the source's file, instance or pixels only.
 _NOT_INHERITED = (
     "InstanceCreatorUID",
@@ -105,9 +111,9 @@ def derive(source: FileDataset, derivation: Derivation, provenance: Provenance, 
     """Turn the dataset of a source into that of an image derived from it, save for the pixels.
 
     New are the instance and the series, the image type (DERIVED; and SECONDARY, made after the examination, save in
-    functional groups, for which the standard knows PRIMARY only), descriptions, references to the source, and the
-    equipment's contribution. Patient, study, frame of reference, acquisition, content dates (which put images in the
-    order of time), private elements and everything else stay.
+    functional groups, PET and nuclear medicine, for which the standard knows PRIMARY only), descriptions, references to
+    the source, and the equipment's contribution. Patient, study, frame of reference, acquisition, content dates (which
+    put images in the order of time), private elements and everything else stay.
 
     Args:
         source: from :func:`scripts.io.dicom_header.read_dataset`; changed in place.
@@ -143,7 +149,8 @@ def derive(source: FileDataset, derivation: Derivation, provenance: Provenance, 
         _derive_groups(source, derivation, sentence, reference)
         _add_evidence(source, source_series, source_class, source_instance)
     else:
-        _set_image_type(source, "ImageType", "SECONDARY", None)
+        examination = "PRIMARY" if source_class in _ALWAYS_PRIMARY else "SECONDARY"
+        _set_image_type(source, "ImageType", examination, None)
         earlier = str(source.get("DerivationDescription") or "")[: 1022 - len(sentence)]
         source.DerivationDescription = f"{earlier}; {sentence}" if earlier else sentence
         source.DerivationCodeSequence = [*(source.get("DerivationCodeSequence") or []), *_coded(derivation.code)]
@@ -163,10 +170,7 @@ def _settle_encoding(source: FileDataset) -> None:
         source.LossyImageCompression = "01"
         source.LossyImageCompressionRatio = DSfloat(round(uncompressed / len(source.PixelData), 2), auto_format=True)
         source.LossyImageCompressionMethod = _LOSSY_METHODS[syntax]
-    for tag in list(source.keys()):
-        # Some files go on without value representations where they should have them.
-        if source.get_item(tag).VR is None:
-            source[tag] = source[tag]
+    mend(source)
     if syntax == ExplicitVRBigEndian:
         _swap_words(source)
     source.preamble = bytes(128)

@@ -26,7 +26,7 @@ from .dicom_frames import PixelFormat
 from .dicom_header import naming
 from .dicom_pixels import PALETTE_TAGS
 
-__all__ = ["save", "set_deviation", "set_pixels"]
+__all__ = ["encode", "save", "set_deviation", "set_pixels"]
 
 _PALETTE = (
     *PALETTE_TAGS,
@@ -162,14 +162,23 @@ def _replace_group(dataset: Dataset, keyword: str, make: Callable[[], Dataset] |
         setattr(dataset.SharedFunctionalGroupsSequence[0], keyword, [make()])
 
 
-def save(dataset: FileDataset, file: Path) -> None:
-    """Write a DICOM file.
+def encode(dataset: FileDataset) -> bytes:
+    """Encode a DICOM file.
 
     Raises:
         InputError: when an element that was inherited cannot be encoded.
-        OSError: when the file cannot be written.
     """
     encoded = BytesIO()
     with naming(Path(str(dataset.filename))):
         dcmwrite(encoded, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True)
-    file.write_bytes(encoded.getbuffer())
+    return encoded.getvalue()
+
+
+def save(dataset: FileDataset, file: Path) -> None:
+    """Write a DICOM file.
+
+    Raises:
+        InputError: see :func:`encode`.
+        OSError: when the file cannot be written.
+    """
+    file.write_bytes(encode(dataset))
