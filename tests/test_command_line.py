@@ -36,6 +36,30 @@ def test_known_settings_pass(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("input_dir", "scan #1", "--input_dir .scan #1. holds a #"),
+        ("output_dir", "/data/a#b", "holds a #"),
+        ("datalist", "#1.json", "holds a #"),
+        ("output_dir", "$results", "would be evaluated, since it begins with a .: write ../.results"),
+        ("input_dir", "$study 1/series", "would be evaluated"),
+    ],
+)
+def test_places_that_the_command_line_would_rewrite_are_refused(name: str, value: str, message: str) -> None:
+    command = ["run", "--config_file", str(CONFIGS / "inference.yaml")]
+    for arguments in ([f"--{name}", value], [f"--{name}={value}"]):
+        with pytest.raises(InputError, match=message):
+            refuse_unknown_settings([*command, *arguments])
+
+
+@pytest.mark.parametrize(
+    "value", ["$@bundle_root + '/models'", "@output_dir", "$str('a')", "plain/folder", "./$results"]
+)
+def test_expressions_and_other_places_pass(value: str) -> None:
+    refuse_unknown_settings(["run", "--config_file", str(CONFIGS / "inference.yaml"), "--model_dir", value])
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([*TRAIN, "--epoch", "5"], "no setting --epoch: did you mean --epochs"),

@@ -8,6 +8,7 @@ import difflib
 import importlib
 import inspect
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,6 +97,11 @@ FORMER_SETTINGS = {
     "model_description": "model_spec",
 }
 """Settings of former versions, and the path that each has now."""
+_PLACES = ("input_dir", "output_dir", "dataset_dir", "datalist", "model_dir", "model_file", "guide", "bundle_root")
+"""Settings that name files and folders."""
+
+_LIKE_A_NAME = re.compile(r"\$[\w ./~+-]*")
+
 _FORMER_VALUES = {("warmup_objective", "transfer"): "frozen_task"}
 
 
@@ -121,6 +127,7 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
     files = given.get("config_file")
     if not files:
         return
+    _refuse_places_that_are_rewritten(_texts(arguments))
     known = set(ConfigParser.load_config_files(files)) | _OWN
     for name, value in given.items():
         first, *rest = name.replace("::", "#").split("#")
@@ -135,6 +142,22 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         similar = difflib.get_close_matches(first, sorted(known), n=1)
         hint = f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
         raise InputError(f"There is no setting --{name}{hint}")
+
+
+def _refuse_places_that_are_rewritten(given: Mapping[str, str]) -> None:
+    """Refuse names of files and folders that the command line, or MONAI, would take for something else.
+
+    Fire drops what follows a ``#``, MONAI turns it into ``::``, and evaluates what begins with ``$``.
+    """
+    for name, value in given.items():
+        if name not in _PLACES or value.startswith("@"):
+            continue
+        if _LIKE_A_NAME.fullmatch(value):
+            raise InputError(f'--{name} "{value}" would be evaluated, since it begins with a $: write "./{value}".')
+        if "#" in value and not value.startswith("$"):
+            raise InputError(
+                f'--{name} "{value}" holds a #, which the command line rewrites: rename it, or use a link.'
+            )
 
 
 def running_parser() -> ConfigParser:
@@ -225,12 +248,17 @@ def _is_plain(value: Any) -> bool:
 
 
 def _values(arguments: Sequence[str]) -> dict[str, Any]:
-    """Settings by name, read as the command line reads them: ``--name value`` or ``--name=value``."""
-    values: dict[str, Any] = {}
+    """Settings by name, read as the command line reads them."""
+    return {name: fire.parser.DefaultParseValue(text) for name, text in _texts(arguments).items()}
+
+
+def _texts(arguments: Sequence[str]) -> dict[str, str]:
+    """Settings by name, as they were typed: ``--name value`` or ``--name=value``."""
+    texts: dict[str, str] = {}
     for position, argument in enumerate(arguments):
         if not argument.startswith("--") or len(argument) < 3:
             continue
         name, separator, value = argument[2:].partition("=")
         following = arguments[position + 1] if position + 1 < len(arguments) else ""
-        values[name] = fire.parser.DefaultParseValue(value if separator else following)
-    return values
+        texts[name] = value if separator else following
+    return texts

@@ -14,11 +14,16 @@ from typing import Any
 from .errors import InputError
 from .files import atomic_write
 
-__all__ = ["ModelSpec", "content_digest"]
+__all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest"]
 
 VERSION = 2
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
 _OPTIONAL = ("thresholds", "downstream", "styles")
+NETWORK_SETTINGS = (
+    *("spatial_dims", "in_channels", "channels", "guidance_channels"),
+    *("cue_channels", "code_channels", "head", "guided"),
+)
+"""Arguments of :class:`scripts.networks.HQGNet`."""
 
 
 class ModelSpec:
@@ -86,6 +91,15 @@ class ModelSpec:
         missing = [key for key in _REQUIRED if key not in content]
         if missing:
             raise InputError(f'"{path}" lacks "{missing[0]}": copy it anew along with model.pt.')
+        network = content["network"]
+        if not isinstance(network, dict):
+            raise InputError(f'"{path}" says nothing of the network: copy it anew along with model.pt.')
+        strange = [str(key) for key in network if key not in NETWORK_SETTINGS]
+        if strange:
+            raise InputError(
+                f'"{path}" has the setting "{strange[0]}" of the network, which this version does not know: remove it, '
+                "or use the version that trained the network."
+            )
         try:
             known: dict[str, Any] = {key: content.get(key) for key in (*_REQUIRED, *_OPTIONAL)}
             return cls(**known)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
@@ -51,7 +52,7 @@ def mend(dataset: Dataset, ancestors: Sequence[Dataset] = ()) -> None:
 
 
 def _settle_representation(dataset: Dataset, tag: BaseTag, line: list[Dataset]) -> None:
-    raw = dataset.get_item(tag)
+    raw: Any = dataset.get_item(tag)
     if raw.VR is None:
         # Some files go on without value representations where they should have them.
         try:
@@ -81,7 +82,7 @@ def _by_default(tag: BaseTag, vr: str, value: bytes) -> DataElement:
 
 
 def _holds_compressed_pixels(item: Dataset) -> bool:
-    pixels = item.get_item("PixelData")
+    pixels: Any = item.get_item("PixelData")
     if isinstance(pixels, RawDataElement):
         return pixels.length == _UNDEFINED
     return pixels is not None and pixels.is_undefined_length
