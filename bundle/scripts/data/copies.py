@@ -5,10 +5,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["same_images"]
+from ..errors import InputError
+
+__all__ = ["drop_copies", "refuse_copies", "same_images"]
+
+Datalist = dict[str, list[dict[str, Any]]]
+
+logger = logging.getLogger(__name__)
 
 _ENDS = 4096
 """Bytes at the beginning and the end of a file by which most files differ."""
@@ -78,3 +86,57 @@ def _contents(files: Sequence[Path]) -> tuple[bytes, ...]:
                 digest.update(part)
         digests.append(digest.digest())
     return tuple(sorted(digests))
+
+
+def refuse_copies(lists: Datalist, parts: Mapping[str, str]) -> None:
+    """Refuse an image in two parts of the data, whatever its names, and let one count but once in a list.
+
+    Args:
+        lists: of a datalist; changed in place.
+        parts: the part of the data, such as ``"training"``, that each list belongs to.
+
+    Raises:
+        InputError: naming the image and the lists.
+    """
+    of_image: dict[str, tuple[str, str]] = {}
+    images = [entry["image"] for name in lists for entry in lists[name]]
+    same = same_images(image for image in images if Path(image).exists())
+    for name in lists:
+        kept: list[dict[str, Any]] = []
+        for entry in lists[name]:
+            original: str = same.get(entry["image"], str(entry["image"]))
+            first, path = of_image.setdefault(original, (name, entry["image"]))
+            if parts[first] != parts[name]:
+                raise InputError(
+                    f'"{path}" of {first} and "{entry["image"]}" of {name} are the same image: keep it in one of '
+                    "training, validation and testing"
+                )
+            if first == name and any(same.get(other["image"], other["image"]) == original for other in kept):
+                logger.warning('"%s" is the same image as "%s": it counts once', entry["image"], path)
+                continue
+            kept.append(entry)
+        lists[name] = kept
+
+
+def drop_copies(domains: Datalist) -> None:
+    """Let an image count but once in a domain, and be of one patient in both.
+
+    Args:
+        domains: entries by domain; changed in place.
+    """
+    same = same_images(entry["image"] for entries in domains.values() for entry in entries)
+    patients: dict[str, str] = {}
+    for name, entries in domains.items():
+        seen: set[str] = set()
+        kept: list[dict[str, Any]] = []
+        for entry in entries:
+            original: str = same.get(entry["image"], str(entry["image"]))
+            if original in seen:
+                logger.warning('"%s" is the same image as "%s": it counts once', entry["image"], original)
+                continue
+            if original != entry["image"]:
+                logger.warning('"%s" is the same image as "%s": one patient', entry["image"], original)
+            seen.add(original)
+            entry["patient"] = patients.setdefault(original, entry["patient"])
+            kept.append(entry)
+        domains[name] = kept

@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import InputError, run_command
 from ..io import dicom_patient, image_format, image_stem, natural_order, read_json, write_json
 from ..io.folders import walk_folders
-from .copies import same_images
+from .copies import drop_copies, refuse_copies
 
 __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
 
@@ -128,7 +128,7 @@ def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[s
     _check_files(lists)
     _name_patients(lists)
     _check_leakage(lists)
-    _check_copies(lists)
+    refuse_copies(lists, PARTS)
     return lists
 
 
@@ -174,7 +174,7 @@ def make_datalist(
             "or more, and less than 1 together"
         )
     domains = {name: _find_images(folder, name) for name in ("lq", "hq")}
-    _without_copies(domains)
+    drop_copies(domains)
     told_apart = any((folder / "labels" / name).is_dir() for name in domains)
     for name, entries in domains.items():
         _attach(entries, "label", folder / "labels" / name if told_apart else folder / "labels")
@@ -324,48 +324,6 @@ def _check_leakage(lists: Datalist) -> None:
                     f'patient "{patient}" is both in {first} and in {name}: keep every patient in one of training, '
                     'validation and testing (entries of different patients with like names need a "patient" each)'
                 )
-
-
-def _check_copies(lists: Datalist) -> None:
-    """Refuse an image in two parts of the data, whatever its names, and let one count but once in a list."""
-    of_image: dict[str, tuple[str, str]] = {}
-    images = [entry["image"] for name in LISTS for entry in lists[name]]
-    same = same_images(image for image in images if Path(image).exists())
-    for name in LISTS:
-        kept: list[Entry] = []
-        for entry in lists[name]:
-            original: str = same.get(entry["image"], str(entry["image"]))
-            first, path = of_image.setdefault(original, (name, entry["image"]))
-            if PARTS[first] != PARTS[name]:
-                raise InputError(
-                    f'"{path}" of {first} and "{entry["image"]}" of {name} are the same image: keep it in one of '
-                    "training, validation and testing"
-                )
-            if first == name and any(same.get(other["image"], other["image"]) == original for other in kept):
-                logger.warning('"%s" is the same image as "%s": it counts once', entry["image"], path)
-                continue
-            kept.append(entry)
-        lists[name] = kept
-
-
-def _without_copies(domains: dict[str, list[Entry]]) -> None:
-    """Let an image count but once in a domain, and be of one patient in both."""
-    same = same_images(entry["image"] for entries in domains.values() for entry in entries)
-    patients: dict[str, str] = {}
-    for name, entries in domains.items():
-        seen: set[str] = set()
-        kept: list[Entry] = []
-        for entry in entries:
-            original: str = same.get(entry["image"], str(entry["image"]))
-            if original in seen:
-                logger.warning('"%s" is the same image as "%s": it counts once', entry["image"], original)
-                continue
-            if original != entry["image"]:
-                logger.warning('"%s" is the same image as "%s": one patient', entry["image"], original)
-            seen.add(original)
-            entry["patient"] = patients.setdefault(original, entry["patient"])
-            kept.append(entry)
-        domains[name] = kept
 
 
 def _find_images(folder: Path, domain: str) -> list[Entry]:
