@@ -277,9 +277,7 @@ def calibrate_model(model_file: str | Path, entries: Entries, device: str | torc
     spec, device = ModelSpec.load(model_file), usable_device(device)
     network = load_model(HQGNet(**spec.network), model_file).to(device).eval()
     inferer = ConsistentInferer(network.spatial_dims, batch_size=4 if device.type == "cuda" else 1)
-    enhancer = CaseEnhancer(
-        network, inference_preprocessing(spec, network.minimum_size), inferer, samples=samples
-    )
+    enhancer = CaseEnhancer(network, inference_preprocessing(spec, network.minimum_size), inferer, samples=samples)
     calibrate(enhancer, *find_cases([entry["image"] for entry in entries]), model_file)
 
 
@@ -336,7 +334,7 @@ def find_inputs(
 
 
 def dataset_entries(cases: Iterable[Case]) -> list[dict[str, Any]]:
-    """Return the entries of a dataset of cases: their ``"image"``, a file or those of a series, and their ``"name"``."""
+    """Return the entries of a dataset of cases: ``"image"``, a file or those of a series, and ``"name"``."""
     return [
         {"image": str(case.files[0]) if len(case.files) == 1 else list(map(str, case.files)), "name": case.name}
         for case in cases
