@@ -18,11 +18,12 @@ import fire.parser
 import monai.bundle
 from monai.bundle import ConfigParser
 
-from .errors import InputError
+from .errors import InputError, require
 
 __all__ = [
     "FORMER_SETTINGS",
     "arguments_of",
+    "check_flags",
     "end_command",
     "executed_configuration",
     "executed_settings",
@@ -137,6 +138,21 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         similar = difflib.get_close_matches(first, sorted(known), n=1)
         hint = f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
         raise InputError(f"There is no setting --{name}{hint}")
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Refuse a word where True or False is due.
+
+    Args:
+        flags: settings by name.
+
+    Raises:
+        InputError: naming the settings.
+    """
+    wrong = [name for name, value in flags.items() if not isinstance(value, bool)]
+    require(
+        not wrong, f"{', '.join(wrong)}: give True or False, which the command line takes with a capital letter only."
+    )
 
 
 def end_command(status: int) -> int:
