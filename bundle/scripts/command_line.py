@@ -266,7 +266,7 @@ def arguments_of(identifier: str) -> dict[str, Any]:
 
 def _is_monais_command() -> bool:
     """Whether this process is ``python -m monai.bundle``."""
-    return Path(sys.argv[0]).parent.name == "bundle"
+    return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def _is_plain(value: Any) -> bool:

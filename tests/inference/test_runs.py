@@ -44,7 +44,7 @@ def test_what_is_no_image_is_named_and_left_out(caplog: pytest.LogCaptureFixture
 
 
 def test_only_monais_command_ends_with_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["/usr/bin/program"])
+    monkeypatch.setattr("sys.argv", ["/somewhere/bundle/program.py"])
     assert end_command(2) == 2
     monkeypatch.setattr("sys.argv", ["/site-packages/monai/bundle/__main__.py"])
     with pytest.raises(SystemExit) as ended:

@@ -156,6 +156,13 @@ def test_scripted_network_equals_the_network(guided: bool) -> None:
     torch.testing.assert_close(torch.jit.script(network)(*inputs), network(*inputs))
 
 
+def test_a_network_that_was_traced_at_one_size_takes_others() -> None:
+    network = small().eval()
+    traced = torch.jit.trace(network, torch.rand(1, 1, 16, 16))
+    image = torch.rand(2, 1, 19, 21)
+    torch.testing.assert_close(traced(image), network(image))
+
+
 def test_image_of_minimum_size_passes() -> None:
     network = small()
     assert network(torch.rand(1, 1, network.minimum_size, network.minimum_size)).shape[-1] == network.minimum_size
