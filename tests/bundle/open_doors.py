@@ -69,14 +69,14 @@ def infer(bundle: Path, images: Path, output: Path) -> dict[str, Any]:
 
 def train(bundle: Path, dataset: Path, output: Path) -> dict[str, Any]:
     """MONAI's training workflow on lists that are handed over, as MONAI Label does it, from YAML and from JSON."""
-    labels = dataset / "labels"
-    entries = [{"image": str(file), "label": str(labels / file.name)} for file in sorted((dataset / "lq").iterdir())]
+    lists = json.loads((dataset / "datalist.json").read_text())
+    entries = [{key: str(dataset / entry[key]) for key in ("image", "label")} for entry in lists["training_lq"]]
     for name in ("train.yaml", "train.json"):
         workflow(
             bundle,
             "train",
             name,
-            hq_data=str(dataset / "hq"),
+            hq_data=str(dataset / "datalist.json"),
             output_dir=str(output / name / "output"),
             model_dir=str(output / name / "models"),
             **{"train#dataset#data": entries[:-1], "validate#dataset#data": entries[-1:], "task": "none"},

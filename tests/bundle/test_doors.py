@@ -162,8 +162,7 @@ def test_every_door_opens_from_elsewhere(tmp_path: Path) -> None:
     images = tmp_path / "data" / "test" / "lq"
     for place in ("output", "elsewhere"):
         (tmp_path / place).mkdir()
-    dataset = tmp_path / "data" / "train"
-    arguments = [bundle, images, dataset, SCHEMA, tmp_path / "output"]
+    arguments = [bundle, images, tmp_path / "data", SCHEMA, tmp_path / "output"]
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("open_doors.py")), *map(str, arguments)],
         cwd=tmp_path / "elsewhere",

@@ -163,6 +163,15 @@ def test_a_network_that_was_traced_at_one_size_takes_others() -> None:
     torch.testing.assert_close(traced(image), network(image))
 
 
+@pytest.mark.slow
+def test_a_network_that_was_exported_at_one_size_takes_others() -> None:
+    network = small().eval()
+    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    exported = torch.export.export(network, (torch.rand(2, 1, 32, 48),), dynamic_shapes=(sizes,), strict=False)
+    image = torch.rand(3, 1, 19, 21)
+    torch.testing.assert_close(exported.module()(image), network(image))
+
+
 def test_image_of_minimum_size_passes() -> None:
     network = small()
     assert network(torch.rand(1, 1, network.minimum_size, network.minimum_size)).shape[-1] == network.minimum_size

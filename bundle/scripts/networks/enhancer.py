@@ -22,10 +22,11 @@ def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:
     padding: list[int] = []
     for axis in range(image.dim() - 1, 1, -1):
         padding += [0, (divisor - image.shape[axis] % divisor) % divisor]
-    # A tracer (ONNX) sees one size alone: it must meet the padding, or it would leave it out for every size.
-    if torch.jit.is_tracing() or sum(padding) > 0:  # type: ignore[attr-defined]
-        return F.pad(image, padding, mode="replicate")
-    return image
+    # An exporter sees one size alone: it must meet the padding, or it would leave it out for every size.
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript skips only what stands below this
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+            return F.pad(image, padding, mode="replicate")
+    return F.pad(image, padding, mode="replicate") if sum(padding) > 0 else image
 
 
 class EnhancerEncoder(nn.Module):
