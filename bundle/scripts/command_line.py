@@ -23,6 +23,7 @@ from .errors import InputError
 __all__ = [
     "FORMER_SETTINGS",
     "arguments_of",
+    "end_command",
     "executed_configuration",
     "executed_settings",
     "refuse_unknown_settings",
@@ -114,7 +115,7 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         InputError: naming the setting and its present name or, where there is one, a similar name.
     """
     if arguments is None:
-        arguments = sys.argv[1:] if Path(sys.argv[0]).parent.name == "bundle" else []
+        arguments = sys.argv[1:] if _is_monais_command() else []
     if not arguments or arguments[0] != "run":
         return
     given = _values(arguments)
@@ -135,6 +136,23 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         similar = difflib.get_close_matches(first, sorted(known), n=1)
         hint = f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
         raise InputError(f"There is no setting --{name}{hint}")
+
+
+def end_command(status: int) -> int:
+    """Give the command ``python -m monai.bundle`` an exit status.
+
+    Args:
+        status: of the command; 0 is success.
+
+    Returns:
+        The status, in every other program: there a workflow's run returns, whatever became of it.
+
+    Raises:
+        SystemExit: in MONAI's command, with the status.
+    """
+    if _is_monais_command():
+        sys.exit(status)
+    return status
 
 
 def running_parser() -> ConfigParser:
@@ -214,6 +232,11 @@ def arguments_of(identifier: str) -> dict[str, Any]:
     bound = inspect.signature(getattr(importlib.import_module(module), name)).bind(**given)
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+def _is_monais_command() -> bool:
+    """Whether this process is ``python -m monai.bundle``."""
+    return Path(sys.argv[0]).parent.name == "bundle"
 
 
 def _is_plain(value: Any) -> bool:
