@@ -328,7 +328,7 @@ def find_inputs(
 
 
 def dataset_entries(cases: Iterable[Case]) -> list[dict[str, Any]]:
-    """Return the entries of a dataset of cases: their ``"image"``, a file or those of a series, and their ``"name"``."""
+    """Return the entries of a dataset of cases: ``"image"``, a file or those of a series, and ``"name"``."""
     return [
         {"image": str(case.files[0]) if len(case.files) == 1 else list(map(str, case.files)), "name": case.name}
         for case in cases
