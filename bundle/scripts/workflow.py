@@ -58,6 +58,8 @@ def begin(settings: Settings) -> None:
     show_input_errors_plainly()
     refuse_unknown_settings()
     _check_flags({name: settings[name] for name in _FLAGS if name in settings})
+    if settings["mlflow"]:
+        require_mlflow()
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
