@@ -8,6 +8,7 @@ documentation gives to loader modules.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,12 @@ import numpy as np
 from .api import Enhancer
 from .errors import InputError
 from .files import bundle_root
+from .handlers import RunTracker
+from .handlers.tracking_store import tolerated
 from .model_spec import ModelSpec, content_digest
 from .networks import HQGNet
 
-__all__ = ["ServedEnhancer", "log_enhancer", "register_version"]
+__all__ = ["ServedEnhancer", "log_enhancer", "log_trained_model", "register_version"]
 
 NAME = "model"
 """Name of the logged model: ``runs:/RUN_ID/model``."""
@@ -35,6 +38,8 @@ REQUIREMENTS = (
     *("pytorch-ignite", "PyWavelets", "PyYAML", "torch", "tqdm"),
 )
 _PACKAGE = Path(__file__).resolve().parent
+
+logger = logging.getLogger(__name__)
 
 
 class ServedEnhancer:
@@ -79,6 +84,26 @@ class ServedEnhancer:
         return enhanced
 
 
+def log_trained_model(tracker: RunTracker, model_file: str | Path) -> None:
+    """Complete the MLflow run of a training with its result: the model, and the limits of its calibration as metrics.
+
+    A store that fails costs a warning.
+
+    Args:
+        tracker: of the training; it may name a registered model, whose next version this becomes.
+        model_file: ``model.pt``, with ``model.json`` beside it.
+    """
+    if tracker.run_id is None:  # not the first process of a distributed training
+        return
+    tracker.log_metrics(_limits(ModelSpec.load(model_file)))
+    with tolerated("log the model"):
+        model_id = log_enhancer(tracker.client, tracker.run_id, model_file)
+        logger.info("MLflow model models:/%s", model_id)
+        if tracker.registered_model:
+            registered = register_version(tracker.client, tracker.registered_model, model_id, tracker.run_id)
+            logger.info("registered as models:/%s/%s", tracker.registered_model, registered)
+
+
 def log_enhancer(client: Any, run_id: str, model_file: str | Path, step: int = 0) -> str:
     """Log a trained network as a model of an MLflow run, with all that serving it needs.
 
@@ -101,7 +126,11 @@ def log_enhancer(client: Any, run_id: str, model_file: str | Path, step: int = 0
     experiment_id = client.get_run(run_id).info.experiment_id
     spec = ModelSpec.load(model_file)
     logged = client.create_logged_model(
-        experiment_id, name=NAME, source_run_id=run_id, model_type="enhancement", tags={"weights": content_digest(model_file)}
+        experiment_id,
+        name=NAME,
+        source_run_id=run_id,
+        model_type="enhancement",
+        tags={"weights": content_digest(model_file)},
     )
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
     try:
@@ -175,6 +204,17 @@ def _copied_code(folder: Path) -> Iterator[Path]:
     shutil.copytree(bundle_root() / "configs", package / "configs")
     named = package.with_name(f"hqgnet_{content_digest(package)}")
     yield package.rename(named)
+
+
+def _limits(spec: ModelSpec) -> dict[str, float]:
+    """Return the limits of calibration by name: ``calibration/{measure}/{lower or upper}``."""
+    thresholds = spec.thresholds or {}
+    limits = {
+        f"calibration/{measure}/{side}": float(value)
+        for measure, limit in thresholds.get("limits", {}).items()
+        for side, value in limit.items()
+    }
+    return limits | ({"calibration/cases": float(thresholds["cases"])} if limits else {})
 
 
 def _signature(spec: ModelSpec) -> Any:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import math
 import os
@@ -33,6 +32,7 @@ from .tracking_store import (
     first_line,
     first_request,
     parent_tags,
+    plain,
     quiet_store,
     refusal,
     reopen_run,
@@ -99,6 +99,7 @@ class RunTracker(MLFlowHandler):
         datasets: entries of a datalist by context (``"training_lq"``), to be recorded by their digests.
         description: specification of the model that is trained, which keeps the run's id for the runs that use it.
         parent_run_id: the training run of the model that is used. Defaults to None: unknown.
+        registered_model: the name in MLflow's registry that a trained model gets a version of. Defaults to None.
 
     Raises:
         InputError: when MLflow is not installed, ``tracking_uri`` is a folder or ``loss_interval`` is below 1; and once
@@ -123,6 +124,7 @@ class RunTracker(MLFlowHandler):
         datasets: Mapping[str, Entries] | None = None,
         description: ModelSpec | None = None,
         parent_run_id: str | None = None,
+        registered_model: str | None = None,
     ) -> None:
         require_mlflow()
         if loss_interval < 1:
@@ -134,6 +136,7 @@ class RunTracker(MLFlowHandler):
         self.datasets = dict(datasets or {})
         self.description = description
         self.parent_run_id = parent_run_id
+        self.registered_model = registered_model
         self.run_id: str | None = None
         self._resumed_id: str | None = None
         self._open = OpenRuns(output_dir)
@@ -153,7 +156,7 @@ class RunTracker(MLFlowHandler):
         self._connect(
             experiment_name=experiment_name,
             run_name=run_name,
-            experiment_param={key: _plain(value) for key, value in (parameters or {}).items()},
+            experiment_param={key: plain(value) for key, value in (parameters or {}).items()},
             artifacts=[Path(artifact) for artifact in artifacts],
         )
 
@@ -233,8 +236,7 @@ class RunTracker(MLFlowHandler):
         self._log_configuration()
         with tolerated("log the data sets"):
             self.client.log_inputs(self.run_id, datasets=dataset_inputs(self.datasets))
-        page = runs_page(self.tracking_uri, self.experiment.experiment_id)
-        logger.info("MLflow run %s: %s", self.cur_run.info.run_name, page)
+        logger.info("MLflow run %s: %s", self.run_id, runs_page(self.tracking_uri, self.experiment.experiment_id))
 
     def _create(self, engine: Engine) -> None:
         experiment = self.experiment
@@ -250,8 +252,11 @@ class RunTracker(MLFlowHandler):
     def _resume(self, engine: Engine) -> bool:
         """Go on with the run of the checkpoint, and tell whether there is one in the store."""
         run_id, self._resumed_id = self._resumed_id, None
-        run = None if run_id is None else find_run(self.client, run_id)
-        if run_id is None or run is None:
+        if run_id is None:
+            return False
+        run = find_run(self.client, run_id)
+        if run is None:
+            logger.warning("The store has no MLflow run %s, which the checkpoint names: a new one begins.", run_id)
             return False
         self._open.enter(run_id)
         of_engine = {name: getattr(engine.state, name) for name in self.default_tracking_params}
@@ -278,6 +283,10 @@ class RunTracker(MLFlowHandler):
         self._log_metrics({prefix + name: float(value) for name, value in metrics.items()}, step=engine.state.epoch)
         self._send()
 
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Record values of the whole training, such as a calibration's, at its last iteration."""
+        self._log_metrics(dict(values), step=0 if self._owner is None else self._owner.state.iteration)
+
     def finish(self, status: str = "FINISHED") -> None:
         """Log the artifacts and end the run, if there is one.
 
@@ -297,8 +306,7 @@ class RunTracker(MLFlowHandler):
             self.close()
             self._open.forget(str(self.run_id))
         self._open.leave()
-        self.cur_run = None
-        self._logged_panels = set()
+        self.cur_run, self._logged_panels = None, set()
 
     @contextlib.contextmanager
     def _run_of(self, engine: Engine) -> Iterator[None]:
@@ -358,7 +366,7 @@ class RunTracker(MLFlowHandler):
         run_id = self.cur_run.info.run_id
         with tolerated("log the configuration"):
             if isinstance(self.configuration, Mapping):
-                self.client.log_dict(run_id, _plain(self.configuration), "configuration.yaml")
+                self.client.log_dict(run_id, plain(self.configuration), "configuration.yaml")
             else:
                 self.client.log_artifact(run_id, str(self.configuration))
 
@@ -384,11 +392,6 @@ class RunTracker(MLFlowHandler):
 
     def _is_recent(self, path: Path) -> bool:
         return path.stat().st_mtime >= self._start_time - _CLOCK_SECONDS
-
-
-def _plain(value: Any) -> Any:
-    """Return a setting as plain types whose addresses have lost their passwords."""
-    return json.loads(without_credentials(json.dumps(value, default=str)))
 
 
 def _is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import logging
 import os
 import re
@@ -29,6 +30,7 @@ __all__ = [
     "first_line",
     "first_request",
     "parent_tags",
+    "plain",
     "quiet_store",
     "refusal",
     "reopen_run",
@@ -71,6 +73,11 @@ def first_line(error: BaseException) -> str:
 def without_credentials(text: str) -> str:
     """Return a text whose addresses have lost their user names and passwords: ``http://***@host``."""
     return re.sub(r"://[^/@\s\"']+@", "://***@", text)
+
+
+def plain(value: Any) -> Any:
+    """Return a setting, or a mapping of them, as plain types whose addresses have lost their passwords."""
+    return json.loads(without_credentials(json.dumps(value, default=str)))
 
 
 def runs_page(tracking_uri: str, experiment_id: str) -> str:
