@@ -23,7 +23,7 @@ from .api import Enhancer
 from .errors import InputError
 from .files import bundle_root
 from .handlers import RunTracker
-from .handlers.tracking_store import tolerated
+from .handlers.tracking_store import default_store, tolerated
 from .model_spec import ModelSpec, content_digest
 from .networks import HQGNet
 
@@ -96,7 +96,7 @@ def log_trained_model(tracker: RunTracker, model_file: str | Path) -> None:
     if tracker.run_id is None:  # not the first process of a distributed training
         return
     tracker.log_metrics(_limits(ModelSpec.load(model_file)))
-    with tolerated("log the model"):
+    with tolerated("log the model"), default_store(tracker.tracking_uri):
         model_id = log_enhancer(tracker.client, tracker.run_id, model_file)
         logger.info("MLflow model models:/%s", model_id)
         if tracker.registered_model:

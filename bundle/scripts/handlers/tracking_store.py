@@ -25,6 +25,7 @@ from ..errors import InputError
 
 __all__ = [
     "OpenRuns",
+    "default_store",
     "end_abandoned_runs",
     "find_run",
     "first_line",
@@ -126,6 +127,24 @@ def first_request() -> Iterator[None]:
     finally:
         for name in names:
             del os.environ[name]
+
+
+@contextlib.contextmanager
+def default_store(tracking_uri: str) -> Iterator[None]:
+    """Let a store be the default one for a while: the registry of a database asks that for the model to register."""
+    import mlflow
+
+    former = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    environment = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(former)  # type: ignore[arg-type]  # None unsets it
+        if environment is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = environment
 
 
 class OpenRuns:
