@@ -31,6 +31,7 @@ class BuildBundle(build_py):
     """Add configurations, weights and documents, in which the package has the name that it is installed under."""
 
     def run(self) -> None:
+        """Build the package, then add the rest of the bundle."""
         super().run()
         if self.editable_mode:  # the repository is used as it stands
             return
@@ -41,6 +42,7 @@ class BuildBundle(build_py):
             target.write_bytes(renamed(content.decode()).encode() if file.suffix in TEXTS else content)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """Return every file that :meth:`run` makes."""
         added = [] if self.editable_mode else [str(Path(self.build_lib, "hqgnet", file)) for file in bundle_files()]
         return [*super().get_outputs(include_bytecode), *added]
 

@@ -87,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands[arguments[0]]
     own, settings = split_settings(arguments[1:], command.parser) if command.settings else (arguments[1:], {})
     options = command.parser.parse_args(own)
-    if is_process and arguments[0] not in ("train", "evaluate"):
-        # MONAI imports MLflow wherever it is installed, which costs a second. This is Python's way to say no.
+    if is_process and arguments[0] not in ("train", "evaluate") and "tracking_uri" not in settings:
+        # MONAI imports MLflow wherever it is installed, which takes a second. This is Python's way to say no.
         sys.modules.setdefault("mlflow", cast("Any", None))
     try:
         return command.run(options, settings)
@@ -242,10 +242,6 @@ def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _train(options: argparse.Namespace, settings: Settings) -> int:
-    if settings.get("mlflow", True) and importlib.util.find_spec("mlflow") is None:
-        raise InputError(
-            "MLflow, which records a training, is missing: pip install 'hqg-net[train]', or --mlflow False."
-        )
     return _run(TRAINING, *_training_settings(options, settings))
 
 
