@@ -59,9 +59,15 @@ def make_environment(folder: Path, wheel: Path, extra: str = "") -> Path:
     """
     venv.create(folder, with_pip=False, symlinks=True)
     programs = folder / "bin"
-    (packages,) = folder.glob("lib/python*/site-packages")
     install = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "install", "--quiet"]
     run([*install, "--no-deps", "--no-index", str(wheel)], folder)
+    link_requirements(folder, extra)
+    return programs
+
+
+def link_requirements(folder: str | Path, extra: str = "") -> None:
+    """Link this environment's copies of what the wheel in a virtual environment requires into that environment."""
+    (packages,) = Path(folder).glob("lib/python*/site-packages")
     with_wheel = {path.name for path in packages.iterdir()}
     sys.path.insert(0, str(packages))
     try:
@@ -70,7 +76,6 @@ def make_environment(folder: Path, wheel: Path, extra: str = "") -> Path:
         sys.path.remove(str(packages))
     for name in sorted(needed):
         _link(metadata.distribution(name), packages, with_wheel)
-    return programs
 
 
 def _link(distribution: metadata.Distribution, packages: Path, taken: Iterable[str]) -> None:
