@@ -117,11 +117,15 @@ def script(container: Path, command: str) -> str:
     link = f"cd {ROOT} && {sys.executable} -c {shlex.quote(LINK)}"
     inside = f"cd {FINAL.of('WORKDIR')[0]} && {command}"
     steps = "\n".join(["set -e", offline, path, of_build, arguments, copy, first, link, *others])
+    # The interpreter may lie in a home that is closed to others; in the image it does not.
+    ways = {parent for prefix in (sys.prefix, sys.base_prefix) for parent in Path(prefix).resolve().parents}
+    opened = shlex.join(["chmod", "o+x", *(str(way) for way in sorted(ways) if way != Path("/"))])
     environment = " ".join(shlex.quote(f"{name}={value}") for name, value in FINAL.environment().items())
     user, group = FINAL.of("USER")[0].split(":")
     return f"""{ISOLATE}
 R="$W/root"
 chroot "$R" sh -c {shlex.quote(steps)} >&2
+chroot "$R" {opened}
 mount --bind {container}/output "$R/output"
 mount --bind {container}/input "$R/input"
 mount -o remount,bind,ro "$R/input"
