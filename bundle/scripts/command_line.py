@@ -28,7 +28,9 @@ __all__ = [
     "executed_configuration",
     "executed_settings",
     "handed_over",
+    "refuse_unknown",
     "refuse_unknown_settings",
+    "refuse_wrong_types",
     "running_parser",
     "tracked_parameters",
 ]
@@ -121,10 +123,21 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
     if not arguments or arguments[0] != "run":
         return
     given = _values(arguments)
-    files = given.get("config_file")
-    if not files:
-        return
-    known = set(ConfigParser.load_config_files(files)) | _OWN
+    if given.get("config_file"):
+        refuse_unknown(given["config_file"], {name: value for name, value in given.items() if name not in _OWN})
+
+
+def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse settings that no configuration file has, see :func:`refuse_unknown_settings`.
+
+    Args:
+        files: the configuration files.
+        given: settings by name or path, and their values.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    known = set(ConfigParser.load_config_files(files))
     for name, value in given.items():
         first, *rest = name.replace("::", "#").split("#")
         if value == "transfer" and rest[-1:] == ["warmup_objective"]:
@@ -138,6 +151,35 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         similar = difflib.get_close_matches(first, sorted(known), n=1)
         hint = f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
         raise InputError(f"There is no setting --{name}{hint}")
+
+
+def refuse_wrong_types(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse a value of another type than the configuration files have: a word in the place of a number.
+
+    Expressions and references (``$``, ``@``, ``%``) are left alone, and so are settings whose default is one, a text or
+    null. None is taken for everything but a truth value.
+
+    Args:
+        files: the configuration files.
+        given: settings by name or path, and their values.
+
+    Raises:
+        InputError: naming the setting and what it takes.
+    """
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+    kinds: list[tuple[type | tuple[type, ...], str]] = [
+        (bool, "True or False"),
+        ((int, float), "a number"),
+        (list, "a list"),
+        (dict, "a dictionary"),
+    ]
+    for name, value in given.items():
+        default = parser.get(name)
+        kind, words = next(((kind, words) for kind, words in kinds if isinstance(default, kind)), (object, ""))
+        is_code = isinstance(value, str) and value.startswith(("$", "@", "%"))
+        is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool) or kind is object)
+        if not is_right and not is_code and (value is not None or kind is bool):
+            raise InputError(f"--{name} takes {words}, such as {default}, not {value}.")
 
 
 def check_flags(flags: Mapping[str, Any]) -> None:

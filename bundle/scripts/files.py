@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are complete or not there at all."""
+"""Where the bundle lies, and files that are complete or not there at all."""
 
 from __future__ import annotations
 

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from torch import nn
 
 from .command_line import check_flags, refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
-from .handlers import load_model
-from .inference import CaseEnhancer, calibrate, inference_preprocessing
-from .inferers import ConsistentInferer, usable_device
+from .handlers.tracking_store import require_mlflow
+from .inference import calibrate, load_enhancer
 from .io import find_cases
-from .model_spec import ModelSpec
 from .networks import HQGNet
 from .reports import SafetyThresholds
 from .tasks import TASKS, Entries, Task, labelled_entries
@@ -56,6 +55,8 @@ def begin(settings: Settings) -> None:
     show_input_errors_plainly()
     refuse_unknown_settings()
     check_flags({name: settings[name] for name in _FLAGS if name in settings})
+    if settings["mlflow"]:
+        require_mlflow()
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
@@ -235,7 +236,12 @@ def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | t
 
 
 def train(
-    trainer: Any, checkpoint: Any, early_stop: Any = None, resume: bool = False, pause_after: int | None = None
+    trainer: Any,
+    checkpoint: Any,
+    early_stop: Any = None,
+    resume: bool = False,
+    pause_after: int | None = None,
+    finish: Iterable[Callable[[], Any]] = (),
 ) -> None:
     """Train, or go on with a training.
 
@@ -245,12 +251,22 @@ def train(
         early_stop: the :class:`scripts.handlers.EarlyStop` of the evaluator. Defaults to None.
         resume: whether to go on from the checkpoint. Defaults to False.
         pause_after: the epoch after which the training pauses. Defaults to None.
+        finish: steps after the last epoch. They belong to the MLflow run, which ends after them. Defaults to none.
     """
     if early_stop is not None:
         early_stop.set_trainer(trainer)
     if resume:
         checkpoint.resume(trainer, pause_after)
+    for step in finish:
+        trainer.add_event_handler(Events.COMPLETED, _without_engine(step))
     trainer.run()
+
+
+def _without_engine(step: Callable[[], Any]) -> Callable[[Engine], None]:
+    def handler(engine: Engine) -> None:
+        step()
+
+    return handler
 
 
 def calibrate_model(model_file: str | Path, entries: Entries, device: str | torch.device, samples: int = 8) -> None:
@@ -264,10 +280,7 @@ def calibrate_model(model_file: str | Path, entries: Entries, device: str | torc
     """
     if len(entries) < SafetyThresholds.LEAST_CASES:
         return
-    spec, device = ModelSpec.load(model_file), usable_device(device)
-    network = load_model(HQGNet(**spec.network), model_file).to(device).eval()
-    inferer = ConsistentInferer(network.spatial_dims, batch_size=4 if device.type == "cuda" else 1)
-    enhancer = CaseEnhancer(network, inference_preprocessing(spec, network.minimum_size), inferer, samples=samples)
+    enhancer, _ = load_enhancer(model_file, device, samples=samples)
     calibrate(enhancer, *find_cases([entry["image"] for entry in entries]), model_file)
 
 

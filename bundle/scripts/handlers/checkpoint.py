@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
+# An untracked training has no run to go on with.
+_DISPENSABLE = {"tracker"}
 # Objects that have another name in the checkpoints of version 0.3 and before.
 _RENAMED = {"clean_readers": "frozen_task_networks"}
 
@@ -184,11 +186,13 @@ class TrainingCheckpoint:
         state = _read(self.path)
         state = {_RENAMED.get(key, key): value for key, value in state.items()}
         name = f'"{self.path}"'
-        missing = [key for key in (*self.objects, "trainer") if key not in state]
+        missing = [key for key in (*self.objects, "trainer") if key not in state and key not in _DISPENSABLE]
         if missing:
             raise InputError(f"{name} is no checkpoint of this training: it lacks {', '.join(missing)}.")
         epochs = _trained_epochs(state["trainer"], engine, pause_after, name)
         for key, item in self.objects.items():
+            if key not in state:
+                continue
             _load_state(item, _epochs_from_the_start(state[key], epochs), f"{key} in {name}")
         for key, scaler in getattr(engine, "scalers", {}).items():
             if state.get("scalers", {}).get(key):  # empty without mixed precision on CUDA
