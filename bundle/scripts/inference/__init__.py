@@ -3,8 +3,9 @@
 """Enhancing the images of users: one case, and many of which none may stop the others."""
 
 from .batch import INTERRUPTED, BatchEnhancement
-from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate, measured
+from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate, inference_preprocessing, measured
 from .loading import describe_settings, load_enhancer
+from .saving import SaveImageAsSourced
 
 __all__ = [
     "INTERRUPTED",
@@ -12,8 +13,10 @@ __all__ = [
     "CaseEnhancer",
     "Cue",
     "EnhancedCase",
+    "SaveImageAsSourced",
     "calibrate",
     "describe_settings",
+    "inference_preprocessing",
     "load_enhancer",
     "measured",
 ]
