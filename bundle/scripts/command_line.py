@@ -26,6 +26,7 @@ __all__ = [
     "end_command",
     "executed_configuration",
     "executed_settings",
+    "handed_over",
     "refuse_unknown",
     "refuse_unknown_settings",
     "refuse_wrong_types",
@@ -213,6 +214,19 @@ def running_parser() -> ConfigParser:
             return parser
         frame = frame.f_back
     raise RuntimeError("No configuration is being evaluated: call this in an expression of one.")
+
+
+def handed_over(path: str) -> list[Any] | None:
+    """Return the list that a program put in the place of an expression of the configuration.
+
+    Args:
+        path: of the value, such as ``"train#dataset#data"``.
+
+    Returns:
+        The list; None where the value is still an expression.
+    """
+    value = running_parser()[path]
+    return value if isinstance(value, list) else None
 
 
 def executed_configuration() -> dict[str, Any]:

@@ -25,7 +25,7 @@ def evaluate(saver: ModelSaver, epoch: int = 1, **metrics: float) -> None:
 
 
 def saved_value(path: Path) -> float:
-    return float(torch.load(path, weights_only=True)["model"]["weight"])
+    return float(torch.load(path, weights_only=True)["weight"])
 
 
 def network(value: float) -> nn.Module:

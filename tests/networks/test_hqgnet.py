@@ -84,9 +84,9 @@ def test_prototype_is_the_mean_cue_and_guides_where_no_guide_is_given() -> None:
 def test_prototype_travels_in_the_state(tmp_path: Path) -> None:
     network, image = small().eval(), torch.rand(1, 1, 16, 16)
     network.set_prototype(torch.randn(4, 5))
-    torch.save({"model": network.state_dict()}, tmp_path / "model.pt")
+    torch.save(network.state_dict(), tmp_path / "model.pt")
     other = small().eval()
-    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True)["model"])
+    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     assert torch.equal(network(image), other(image))
 
 
