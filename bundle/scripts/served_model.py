@@ -201,7 +201,7 @@ def _copied_code(folder: Path) -> Iterator[Path]:
     """Copy the package and the bundle's configurations, laid out as in an installation."""
     ignored = shutil.ignore_patterns("__pycache__", "models", "docs", "configs")
     package = shutil.copytree(_PACKAGE, folder / "code", ignore=ignored)
-    shutil.copytree(bundle_root() / "configs", package / "configs")
+    shutil.copytree(Path(bundle_root(), "configs"), package / "configs")
     named = package.with_name(f"hqgnet_{content_digest(package)}")
     yield package.rename(named)
 
