@@ -44,13 +44,16 @@ def free_port() -> int:
 @contextmanager
 def started(command: list[str], health: str, log: Path, **environment: str) -> Iterator[None]:
     """Run a server until it has answered once, and to the end of the block."""
+    # MLflow starts the web server by its name, as in an activated environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    own = {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "PATH": path}
     with log.open("w") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *command],
             stdout=stream,
             stderr=stream,
             cwd=log.parent,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", **environment},
+            env={**os.environ, **own, **environment},
             start_new_session=True,
         )
         try:
@@ -67,8 +70,9 @@ def started(command: list[str], health: str, log: Path, **environment: str) -> I
             yield
         finally:
             # The server has worker processes: they make up a session of their own, which ends as a whole.
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(30)
 
 
 @pytest.fixture(scope="module")

@@ -285,7 +285,12 @@ class RunTracker(MLFlowHandler):
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Record values of the whole training, such as a calibration's, at its last iteration."""
-        self._log_metrics(dict(values), step=0 if self._owner is None else self._owner.state.iteration)
+        self._log_metrics(dict(values), step=self.iteration)
+
+    @property
+    def iteration(self) -> int:
+        """Iteration of the engine that owns the run."""
+        return 0 if self._owner is None else self._owner.state.iteration
 
     def finish(self, status: str = "FINISHED") -> None:
         """Log the artifacts and end the run, if there is one.
@@ -295,8 +300,7 @@ class RunTracker(MLFlowHandler):
         """
         if not self._tracks or self.cur_run is None:
             return
-        if self._owner is not None:
-            self._log_losses(self._owner.state.iteration)
+        self._log_losses(self.iteration)
         self._send()
         self._log_panels()
         for artifact in self.artifacts:
