@@ -8,6 +8,7 @@ documentation gives to loader modules.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import tempfile
@@ -32,11 +33,6 @@ __all__ = ["ServedEnhancer", "log_enhancer", "log_trained_model", "register_vers
 NAME = "model"
 """Name of the logged model: ``runs:/RUN_ID/model``."""
 
-# What the served code imports; metadata.json says the same with the tested versions.
-REQUIREMENTS = (
-    *("filelock", "fire", "itk", "Jinja2", "mlflow", "monai", "nibabel", "numpy", "pillow", "pydicom", "python-gdcm"),
-    *("pytorch-ignite", "PyWavelets", "PyYAML", "torch", "tqdm"),
-)
 _PACKAGE = Path(__file__).resolve().parent
 
 logger = logging.getLogger(__name__)
@@ -60,8 +56,8 @@ class ServedEnhancer:
             model_input: (B, C, *spatial), as many spatial axes as the network's. Pictures are (columns, rows), volumes
                 (x, y, z). Each image is scaled by itself, as in training.
             params: ``"guide"``, a style of the model, whose look the results get in place of the prototype's; and
-                ``"volume"``, true where the images are the slices of one volume, along the axis of training, to be scaled
-                together.
+                ``"volume"``, true where the images are the slices of one volume, along the axis of training, to be
+                scaled together.
 
         Returns:
             float32, of the same shape.
@@ -181,13 +177,14 @@ def register_version(client: Any, name: str, model_id: str, run_id: str) -> str:
 
 
 def pinned_requirements() -> list[str]:
-    """Return the packages that the served code imports, in the versions of this environment."""
+    """Return the packages that the bundle's metadata name, in the versions of this environment."""
+    metadata = json.loads(Path(bundle_root(), "configs", "metadata.json").read_text(encoding="utf-8"))
     pinned = []
-    for name in REQUIREMENTS:
+    for name in ("monai", "numpy", "torch", *metadata["required_packages_version"]):
         try:
             # A local label, as in 2.13.0+cpu, names a build that the package index does not have.
             pinned.append(f"{name}=={version(name).split('+')[0]}")
-        except PackageNotFoundError:
+        except PackageNotFoundError:  # needed elsewhere only
             continue
     return pinned
 

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
@@ -30,6 +32,7 @@ __all__ = [
     "find_run",
     "first_line",
     "first_request",
+    "is_number",
     "parent_tags",
     "plain",
     "quiet_store",
@@ -74,6 +77,13 @@ def first_line(error: BaseException) -> str:
 def without_credentials(text: str) -> str:
     """Return a text whose addresses have lost their user names and passwords: ``http://***@host``."""
     return re.sub(r"://[^/@\s\"']+@", "://***@", text)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a metric: a number, or a tensor of one, and not NaN."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    return isinstance(value, (int, float)) and not math.isnan(value)
 
 
 def plain(value: Any) -> Any:
