@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +26,9 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     network = HQGNet(**NETWORK)
+    with torch.no_grad():  # the cue has no effect on a network as it begins
+        for weight in network.parameters():
+            weight += 0.1 * torch.randn_like(weight)
     torch.save(network.state_dict(), folder / "model.pt")
     cue = torch.randn(len(network.prototype_mean)).tolist()
     styles = {"sharp": {"mean": cue, "std": [1.0] * len(cue)}}
@@ -93,16 +96,14 @@ def test_copied_code_has_a_name_of_its_own_and_all_that_the_package_reads(tmp_pa
 
 
 def test_failure_leaves_no_model_that_looks_ready(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Client:
-        statuses: list[str] = []
-
-        def __getattr__(self, name: str) -> Any:
-            return lambda *args, **kwargs: self
-
-        def finalize_logged_model(self, model_id: Any, status: str) -> None:
-            self.statuses.append(status)
-
+    statuses: list[str] = []
+    client = SimpleNamespace(
+        get_run=lambda run_id: SimpleNamespace(info=SimpleNamespace(experiment_id="1")),
+        create_logged_model=lambda *args, **kwargs: SimpleNamespace(model_id="m-1", artifact_location="file:///x"),
+        log_outputs=lambda *args: None,
+        finalize_logged_model=lambda model_id, status: statuses.append(status),
+    )
     monkeypatch.setattr(served_model, "pinned_requirements", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        served_model.log_enhancer(Client(), "run", model_dir / "model.pt")
-    assert Client.statuses == ["FAILED"]
+        served_model.log_enhancer(client, "run", model_dir / "model.pt")
+    assert statuses == ["FAILED"]

@@ -49,6 +49,7 @@ __all__ = [
 # MLflow's client repeats its requests for minutes: too long to learn that a server is not there.
 FIRST_REQUEST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _PARAMETER_CHARACTERS, _TAG_CHARACTERS = 6000, 5000  # the limits of MLflow's stores
+_OF_A_PART = ("resume", "pause_after")  # settings that say where a part of a training begins and ends
 DEFAULT_UI = "http://127.0.0.1:5000"
 
 logger = logging.getLogger(__name__)
@@ -300,7 +301,7 @@ def reopen_run(client: Any, run: Any, parameters: Mapping[str, Any], epoch: int)
     from mlflow.entities import Param
 
     run_id, former = run.info.run_id, run.data.params
-    now = {name: str(value)[:_PARAMETER_CHARACTERS] for name, value in parameters.items() if name != "resume"}
+    now = {name: str(value)[:_PARAMETER_CHARACTERS] for name, value in parameters.items() if name not in _OF_A_PART}
     changed = [name for name in sorted(now) if former.get(name, now[name]) != now[name]]
     changes = [f"{name}: {former[name]} -> {now[name]}" for name in changed]
     number = 1 + sum(tag.startswith("resumed.") for tag in run.data.tags)
