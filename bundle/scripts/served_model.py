@@ -8,6 +8,7 @@ documentation gives to loader modules.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import tempfile
@@ -32,11 +33,6 @@ __all__ = ["ServedEnhancer", "log_enhancer", "log_trained_model", "register_vers
 NAME = "model"
 """Name of the logged model: ``runs:/RUN_ID/model``."""
 
-# What the served code imports; metadata.json says the same with the tested versions.
-REQUIREMENTS = (
-    *("filelock", "fire", "itk", "Jinja2", "mlflow", "monai", "nibabel", "numpy", "pillow", "pydicom", "python-gdcm"),
-    *("pytorch-ignite", "PyWavelets", "PyYAML", "torch", "tqdm"),
-)
 _PACKAGE = Path(__file__).resolve().parent
 
 logger = logging.getLogger(__name__)
@@ -51,6 +47,7 @@ class ServedEnhancer:
 
     def __init__(self, model_dir: str | Path) -> None:
         self.enhancer = Enhancer.from_bundle(model_dir)
+        self.slice_axis = ModelSpec.load(Path(model_dir) / "model.pt").slice_axis
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
         """Enhance a batch.
@@ -59,7 +56,8 @@ class ServedEnhancer:
             model_input: (B, C, *spatial), as many spatial axes as the network's. Pictures are (columns, rows), volumes
                 (x, y, z). Each image is scaled by itself, as in training.
             params: ``"guide"``, a style of the model, whose look the results get in place of the prototype's; and
-                ``"volume"``, true where the images are the slices of one volume, to be scaled together.
+                ``"volume"``, true where the images are the slices of one volume, along the axis of training, to be
+                scaled together.
 
         Returns:
             float32, of the same shape.
@@ -75,8 +73,7 @@ class ServedEnhancer:
         self.enhancer.follow(guide)
         images = np.asarray(model_input, dtype=np.float32)
         if params.get("volume"):
-            volume = np.moveaxis(images, 0, -1)
-            return np.moveaxis(self._enhanced(volume), -1, 0)
+            return np.moveaxis(self._enhanced(np.moveaxis(images, 0, 1 + self.slice_axis)), 1 + self.slice_axis, 0)
         return np.stack([self._enhanced(image) for image in images])
 
     def _enhanced(self, image: np.ndarray) -> np.ndarray:
@@ -97,7 +94,7 @@ def log_trained_model(tracker: RunTracker, model_file: str | Path) -> None:
         return
     tracker.log_metrics(_limits(ModelSpec.load(model_file)))
     with tolerated("log the model"), default_store(tracker.tracking_uri):
-        model_id = log_enhancer(tracker.client, tracker.run_id, model_file)
+        model_id = log_enhancer(tracker.client, tracker.run_id, model_file, tracker.iteration)
         logger.info("MLflow model models:/%s", model_id)
         if tracker.registered_model:
             registered = register_version(tracker.client, tracker.registered_model, model_id, tracker.run_id)
@@ -180,13 +177,14 @@ def register_version(client: Any, name: str, model_id: str, run_id: str) -> str:
 
 
 def pinned_requirements() -> list[str]:
-    """Return the packages that the served code imports, in the versions of this environment."""
+    """Return the packages that the bundle's metadata name, in the versions of this environment."""
+    metadata = json.loads(Path(bundle_root(), "configs", "metadata.json").read_text(encoding="utf-8"))
     pinned = []
-    for name in REQUIREMENTS:
+    for name in ("monai", "numpy", "torch", *metadata["required_packages_version"]):
         try:
             # A local label, as in 2.13.0+cpu, names a build that the package index does not have.
             pinned.append(f"{name}=={version(name).split('+')[0]}")
-        except PackageNotFoundError:
+        except PackageNotFoundError:  # needed elsewhere only
             continue
     return pinned
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import math
 import os
 import time
 import weakref
@@ -31,6 +30,7 @@ from .tracking_store import (
     find_run,
     first_line,
     first_request,
+    is_number,
     parent_tags,
     plain,
     quiet_store,
@@ -279,13 +279,18 @@ class RunTracker(MLFlowHandler):
         if is_owner:
             self._log_losses(engine.state.iteration)
         prefix = "" if is_owner else "validation/"
-        metrics = {name: value for name, value in engine.state.metrics.items() if _is_number(value)}
+        metrics = {name: value for name, value in engine.state.metrics.items() if is_number(value)}
         self._log_metrics({prefix + name: float(value) for name, value in metrics.items()}, step=engine.state.epoch)
         self._send()
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Record values of the whole training, such as a calibration's, at its last iteration."""
-        self._log_metrics(dict(values), step=0 if self._owner is None else self._owner.state.iteration)
+        self._log_metrics(dict(values), step=self.iteration)
+
+    @property
+    def iteration(self) -> int:
+        """Iteration of the engine that owns the run."""
+        return 0 if self._owner is None else self._owner.state.iteration
 
     def finish(self, status: str = "FINISHED") -> None:
         """Log the artifacts and end the run, if there is one.
@@ -295,8 +300,7 @@ class RunTracker(MLFlowHandler):
         """
         if not self._tracks or self.cur_run is None:
             return
-        if self._owner is not None:
-            self._log_losses(self._owner.state.iteration)
+        self._log_losses(self.iteration)
         self._send()
         self._log_panels()
         for artifact in self.artifacts:
@@ -392,9 +396,3 @@ class RunTracker(MLFlowHandler):
 
     def _is_recent(self, path: Path) -> bool:
         return path.stat().st_mtime >= self._start_time - _CLOCK_SECONDS
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
-    return isinstance(value, (int, float)) and not math.isnan(value)

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
@@ -30,6 +32,7 @@ __all__ = [
     "find_run",
     "first_line",
     "first_request",
+    "is_number",
     "parent_tags",
     "plain",
     "quiet_store",
@@ -46,6 +49,7 @@ __all__ = [
 # MLflow's client repeats its requests for minutes: too long to learn that a server is not there.
 FIRST_REQUEST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _PARAMETER_CHARACTERS, _TAG_CHARACTERS = 6000, 5000  # the limits of MLflow's stores
+_OF_A_PART = ("resume", "pause_after")  # settings that say where a part of a training begins and ends
 DEFAULT_UI = "http://127.0.0.1:5000"
 
 logger = logging.getLogger(__name__)
@@ -74,6 +78,13 @@ def first_line(error: BaseException) -> str:
 def without_credentials(text: str) -> str:
     """Return a text whose addresses have lost their user names and passwords: ``http://***@host``."""
     return re.sub(r"://[^/@\s\"']+@", "://***@", text)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a metric: a number, or a tensor of one, and not NaN."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    return isinstance(value, (int, float)) and not math.isnan(value)
 
 
 def plain(value: Any) -> Any:
@@ -290,7 +301,7 @@ def reopen_run(client: Any, run: Any, parameters: Mapping[str, Any], epoch: int)
     from mlflow.entities import Param
 
     run_id, former = run.info.run_id, run.data.params
-    now = {name: str(value)[:_PARAMETER_CHARACTERS] for name, value in parameters.items() if name != "resume"}
+    now = {name: str(value)[:_PARAMETER_CHARACTERS] for name, value in parameters.items() if name not in _OF_A_PART}
     changed = [name for name in sorted(now) if former.get(name, now[name]) != now[name]]
     changes = [f"{name}: {former[name]} -> {now[name]}" for name in changed]
     number = 1 + sum(tag.startswith("resumed.") for tag in run.data.tags)
