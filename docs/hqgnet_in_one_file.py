@@ -314,8 +314,16 @@ WEIGHTS = {
     "wavelet": 0.1,
     "multi_encoder": 0.1,
     "restoration": 10.0,
+    "style": 0.2,
     "kl": 1e-3,
 }
+
+
+def style_disagreement(cues: Tensor, others: Tensor) -> Tensor:
+    """L_sty: a study has one style, so the cues of its slices should agree, relative to those of other studies."""
+    distances = (cues[:, None] - others[None]).square().mean(2)
+    different = ~torch.eye(len(cues), dtype=torch.bool)
+    return distances.diagonal().mean() / (distances.detach()[different].mean() + 1e-3)
 
 
 def guidance_terms(network: HQGNet, z: Tensor, clean: Tensor, degraded: Tensor) -> dict[str, Tensor]:
@@ -323,7 +331,10 @@ def guidance_terms(network: HQGNet, z: Tensor, clean: Tensor, degraded: Tensor) 
     mean, log_variance = network.guidance(z)
     kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
     restored = network.enhancer(degraded, network.draw_cue(mean, log_variance))[0]
-    terms = {"restoration": restoration_loss(restored, clean), "kl": kl.mean()}
+    with torch.no_grad():
+        other, _ = network.guidance(clean)
+    style = style_disagreement(mean, other)
+    terms = {"restoration": restoration_loss(restored, clean), "style": style, "kl": kl.mean()}
     return {name: WEIGHTS[name] * term for name, term in terms.items()}
 
 
