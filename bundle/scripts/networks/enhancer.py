@@ -10,23 +10,11 @@ import torch
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
 from monai.networks.layers.factories import Conv, Pool
 from torch import nn
-from torch.nn import functional as F
 
 from ..errors import InputError
-from .guidance_encoder import ACTIVATION
+from .guidance_encoder import ACTIVATION, pad_to_multiple
+from .haar_split import HaarSplit
 from .variational_norm import VariationalInformationNorm
-
-
-def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:
-    """Pad each spatial axis of (B, C, *spatial) at its end, with edge values, to the next multiple of ``divisor``."""
-    padding: list[int] = []
-    for axis in range(image.dim() - 1, 1, -1):
-        padding += [0, (divisor - image.shape[axis] % divisor) % divisor]
-    # An exporter sees one size alone: it must meet the padding, or it would leave it out for every size.
-    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript skips only what stands below this
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():
-            return F.pad(image, padding, mode="replicate")
-    return F.pad(image, padding, mode="replicate") if sum(padding) > 0 else image
 
 
 class EnhancerEncoder(nn.Module):
@@ -36,11 +24,14 @@ class EnhancerEncoder(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels of the image.
         channels: width of each level, finest first; the last is the bottleneck.
+        reduction: 2 lets the first level work at half the resolution, behind a :class:`HaarSplit`. Defaults to 1.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int]) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], reduction: int = 1) -> None:
         super().__init__()
-        self.stem = Convolution(spatial_dims, in_channels, channels[0], kernel_size=3, norm=None, act=ACTIVATION)
+        self.split = HaarSplit(spatial_dims) if reduction == 2 else nn.Identity()
+        bands = in_channels * reduction**spatial_dims
+        self.stem = Convolution(spatial_dims, bands, channels[0], kernel_size=3, norm=None, act=ACTIVATION)
         widths = [channels[0], *channels]
         self.blocks = nn.ModuleList(
             ResidualUnit(spatial_dims, narrow, wide, subunits=2, norm="INSTANCE", act=ACTIVATION)
@@ -52,17 +43,46 @@ class EnhancerEncoder(nn.Module):
         """Return the features of every level, finest first.
 
         Args:
-            image: (B, C, *spatial), each spatial size a multiple of ``2**(len(channels) - 1)``.
+            image: (B, C, *spatial), each spatial size a multiple of ``reduction * 2**(len(channels) - 1)``.
 
         Returns:
-            One tensor per level, (B, channels[i], *spatial / 2**i).
+            One tensor per level, (B, channels[i], *spatial / (reduction * 2**i)).
         """
-        x = self.stem(image)
+        x = self.stem(self.split(image))
         features: list[torch.Tensor] = []
         for level, block in enumerate(self.blocks):
             x = block(self.pool(x) if level > 0 else x)
             features.append(x)
         return features
+
+
+class FullResolution(nn.Module):
+    r"""Bring the result of a network that works at half the resolution back to full resolution.
+
+    .. math:: f = h + C_2(\mathrm{LeakyReLU}_{0.2}(C_1([h; y]))),\qquad h = \mathrm{Haar}^{-1}(b)
+
+    :math:`C_1, C_2` are 3x3 convolutions, the second of which starts at zero. Without them every block of pixels would
+    be drawn by itself, and errors would show as a pattern with a period of two pixels.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: channels of the image.
+        width: channels between the two convolutions. Defaults to 8.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, width: int = 8) -> None:
+        super().__init__()
+        self.split = HaarSplit(spatial_dims)
+        self.first = Convolution(spatial_dims, 2 * in_channels, width, kernel_size=3, norm=None, act=ACTIVATION)
+        self.second = Conv[Conv.CONV, spatial_dims](width, in_channels, kernel_size=3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, bands: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Return f, of the shape of ``image``, for bands b, (B, C * 2**D, *spatial / 2), and the image y."""
+        merged = self.split.merge(bands)
+        refined: torch.Tensor = self.second(self.first(torch.cat([merged, image], dim=1)))
+        return merged + refined
 
 
 class Enhancer(nn.Module):
@@ -77,6 +97,9 @@ class Enhancer(nn.Module):
       starts from the identity (up to the clipping of y to :math:`[\epsilon, 1-\epsilon]`);
     - ``"plain"``: :math:`\hat x = \mathrm{sigmoid}(f)`, the head of the paper.
 
+    With a ``reduction`` of 2 all of this works at half the resolution, between a :class:`HaarSplit` and
+    :class:`FullResolution`.
+
     Images of any size are padded (edge values) to a multiple of the network's stride inside, and cropped afterwards.
 
     Args:
@@ -88,6 +111,7 @@ class Enhancer(nn.Module):
         head: ``"plain"`` or ``"residual"``. Defaults to ``"plain"``.
         logit_eps: :math:`\epsilon` of the residual head: how far black and white are from the ends that no finite f
             could move. Defaults to 0.05.
+        reduction: 1 or 2. Defaults to 1.
 
     Raises:
         InputError: for other ``spatial_dims``, fewer than two levels, an unknown head.
@@ -102,6 +126,7 @@ class Enhancer(nn.Module):
         code_channels: int = 16,
         head: str = "plain",
         logit_eps: float = 0.05,
+        reduction: int = 1,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -110,15 +135,17 @@ class Enhancer(nn.Module):
             raise InputError(f"The enhancer needs two levels or more: channels={list(channels)} names {len(channels)}.")
         if head not in ("residual", "plain"):
             raise InputError(f'Unknown head "{head}": use "plain" or "residual".')
+        if reduction not in (1, 2):
+            raise InputError(f"reduction must be 1, for full resolution, or 2, for half, not {reduction}.")
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.head = head
         self.logit_eps = logit_eps
-        self.stride = 2 ** (len(channels) - 1)
+        self.stride = reduction * 2 ** (len(channels) - 1)
         # Instance normalisation needs more than one pixel at the bottleneck.
         self.minimum_size = 2 * self.stride
 
-        self.encoder = EnhancerEncoder(spatial_dims, in_channels, channels)
+        self.encoder = EnhancerEncoder(spatial_dims, in_channels, channels, reduction)
         self.global_pool = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)
         self.code = nn.Linear(channels[-1], code_channels)
         self.upsample = UpSample(spatial_dims, mode="nontrainable", interp_mode="linear", align_corners=False)
@@ -130,7 +157,9 @@ class Enhancer(nn.Module):
         self.modulation = nn.ModuleList(
             VariationalInformationNorm(spatial_dims, skip, cue_channels + code_channels) for skip in deep_to_fine[1:]
         )
-        self.final = Conv[Conv.CONV, spatial_dims](channels[0], in_channels, kernel_size=1)
+        bands = in_channels * reduction**spatial_dims
+        self.final = Conv[Conv.CONV, spatial_dims](channels[0], bands, kernel_size=1)
+        self.full_resolution = FullResolution(spatial_dims, in_channels) if reduction == 2 else None
         if head == "residual":
             nn.init.zeros_(self.final.weight)
             nn.init.zeros_(self.final.bias)
@@ -148,7 +177,7 @@ class Enhancer(nn.Module):
         return self.code(self.global_pool(bottleneck).flatten(1))
 
     def decode(self, features: list[torch.Tensor], cue: torch.Tensor, code: torch.Tensor | None = None) -> torch.Tensor:
-        """Turn encoder features and a cue into the correction f.
+        """Turn encoder features and a cue into the correction f, in the bands of a reduced network.
 
         Args:
             features: what ``encoder`` returned, finest first.
@@ -156,7 +185,7 @@ class Enhancer(nn.Module):
             code: v_y, (B, code_channels); that of the features where None.
 
         Returns:
-            f before the head's sigmoid, (B, C, *padded spatial).
+            f, (B, C, *padded spatial), or its bands, (B, C * 2**D, *padded spatial / 2).
         """
         x = features[-1]
         if code is None:
@@ -184,6 +213,8 @@ class Enhancer(nn.Module):
         padded = self.pad(image)
         features = self.encoder(padded)
         logit = self.decode(features, cue, code)
+        if self.full_resolution is not None:
+            logit = self.full_resolution(logit, padded)
         if self.head == "residual":
             logit = logit + torch.logit(padded, eps=self.logit_eps)
         pred = torch.sigmoid(logit)
