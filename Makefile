@@ -64,19 +64,22 @@ json: $(VENV)/.installed-test ## Write configs/train.json and inference.json, th
 
 # The parts of enhancement without labels, switched off one at a time.
 ABLATION := $(DEMO)/ablation
-ABLATION_ARGS := --epochs 8 --steps_per_epoch 100 --warmup_epochs 5 --val_interval 8 --mlflow False --calibrates False
+ABLATION_ARGS := --epochs 8 --steps_per_epoch 100 --restoration_epochs 3 --warmup_epochs 7 --val_interval 8 --mlflow False --calibrates False
 full :=
 without-guidance := --network_def\#guided False --loss_weights\#consistency 0 --loss_weights\#kl 0
 without-restoration := --loss_weights\#restoration 0
 without-tone-curves := --train\#degradation\#tone_prob 0
 without-falling-curves := --train\#degradation\#falling 0
+with-bright-bone := --train\#degradation\#no_signal 0
+without-style := --loss_weights\#style 0
 without-consistency := --loss_weights\#consistency 0
 without-wavelet := --loss_weights\#wavelet 0
 without-multi-encoder := --loss_weights\#multi_encoder 0
 without-adversarial := --loss_weights\#adversarial 0
 with-residual-head := --network_def\#head residual
-VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves without-consistency \
-	without-wavelet without-multi-encoder without-adversarial with-residual-head
+with-full-resolution := --network_def\#reduction 1 --network_channels "[16,32,64,128]" --guidance_channels "[16,32,64]"
+VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves with-bright-bone without-style \
+	without-consistency without-wavelet without-multi-encoder without-adversarial with-residual-head with-full-resolution
 
 ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the method off, one at a time
 	@for variant in $(VARIANTS); do echo "== $$variant"; grep -E '^(\||-)' $(ABLATION)/$$variant/guidance.md; done
