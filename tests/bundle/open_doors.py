@@ -59,7 +59,7 @@ def infer(bundle: Path, images: Path, output: Path) -> dict[str, Any]:
         ran = workflow(
             bundle, "infer", "inference.yaml", run_id=run_id, dataset_dir=str(images), output_dir=str(output / run_id)
         )
-    guided = {"guide": "scanner_c", "dataset_dir": str(next(images.iterdir()))}
+    guided = {"guide": "scanner_c", "dataset_dir": str(sorted(images.iterdir())[0])}
     for run_id in ("run", "enhancing"):
         workflow(
             bundle, "infer", "inference.yaml", run_id=run_id, output_dir=str(output / f"guided_{run_id}"), **guided
