@@ -25,7 +25,7 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 LAYERS = (
     ["errors", "files", "rng_state", "command_line", "model_spec"]
     + ["networks", "io", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
-    + ["handlers", "tasks", "reports", "inference", "workflow", "experiments"]
+    + ["handlers", "tasks", "reports", "inference", "downstream", "workflow", "experiments"]
 )
 
 # The constructors that may have more arguments, from the one list of them: ruff's exceptions in pyproject.toml.

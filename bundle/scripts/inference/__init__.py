@@ -4,5 +4,6 @@
 
 from .batch import BatchEnhancement
 from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate
+from .case_segmenter import CaseSegmenter
 
-__all__ = ["BatchEnhancement", "CaseEnhancer", "Cue", "EnhancedCase", "calibrate"]
+__all__ = ["BatchEnhancement", "CaseEnhancer", "CaseSegmenter", "Cue", "EnhancedCase", "calibrate"]

@@ -172,12 +172,7 @@ class CaseEnhancer:
         Raises:
             InputError: when the network cannot take the image.
         """
-        scaled, axis, sliced = self._scaled(case)
-        if not sliced and scaled.ndim == 4 and not case.evenly_spaced:
-            raise InputError(
-                "its slices are missing or unevenly spaced, which a 3-D network would not see: "
-                "complete the series, or use a 2-D network"
-            )
+        scaled, axis, sliced = self._evenly_scaled(case)
         deviation = None
         with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
             pred = self._enhanced(scaled, self.cue.mean, axis)
@@ -203,6 +198,37 @@ class CaseEnhancer:
             result = torch.where(case.padding, source, result)
             deviation = None if deviation is None else deviation.masked_fill(case.padding, 0)
         return EnhancedCase(result, deviation, slice_axis)
+
+    @torch.no_grad()
+    def network_image(self, case: CaseImage, enhance: bool = True) -> tuple[MetaTensor, int]:
+        """Return an image as the downstream network sees it: turned to RAS axes, scaled to [0, 1], and enhanced.
+
+        Args:
+            case: the image.
+            enhance: False leaves the enhancement out.
+
+        Returns:
+            (C, *spatial), with the affine of the RAS axes, and the spatial axis along which the planes are stacked.
+
+        Raises:
+            InputError: when the network cannot take the image.
+        """
+        scaled, axis, _ = self._evenly_scaled(case)
+        if not enhance:
+            return scaled, axis
+        with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
+            enhanced = self._enhanced(scaled, self.cue.mean, axis)
+        return MetaTensor(enhanced).copy_meta_from(scaled), axis
+
+    def _evenly_scaled(self, case: CaseImage) -> tuple[MetaTensor, int, bool]:
+        """See :meth:`_scaled`; refuse a volume of which a 3-D network would take the spacing for even."""
+        scaled, axis, sliced = self._scaled(case)
+        if not sliced and scaled.ndim == 4 and not case.evenly_spaced:
+            raise InputError(
+                "its slices are missing or unevenly spaced, which a 3-D network would not see: "
+                "complete the series, or use a 2-D network"
+            )
+        return scaled, axis, sliced
 
     def _scaled(self, case: CaseImage) -> tuple[MetaTensor, int, bool]:
         """Return what the network sees, the axis of its slices, and whether it sees it slice by slice."""
