@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are complete or not there at all."""
+"""Where the bundle lies, and files that are complete or not there at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "bundle_root"]
+
+
+def bundle_root() -> Path:
+    """Return the folder of the bundle that this package belongs to, with ``configs`` and ``models``.
+
+    In the repository that is the folder around the package, in an installation the package's own.
+    """
+    package = Path(__file__).resolve().parent
+    return package if (package / "configs").is_dir() else package.parent
 
 
 @contextmanager

@@ -13,22 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.transforms import Compose
 from torch import nn
 
 from .command_line import refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
-from .handlers import load_model
-from .inference import CaseEnhancer, calibrate
-from .inferers import ConsistentInferer, usable_device
+from .inference import calibrate, load_enhancer
 from .io import find_cases
-from .model_spec import ModelSpec
 from .networks import HQGNet
 from .reports import SafetyThresholds
 from .tasks import TASKS, Entries, Task, labelled_entries
-from .transforms import CheckImaged, OrientVolumesd, RescaleIntensityd
 
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
@@ -273,25 +268,7 @@ def calibrate_model(model_file: str | Path, entries: Entries, device: str | torc
     """
     if len(entries) < SafetyThresholds.LEAST_CASES:
         return
-    spec, device = ModelSpec.load(model_file), usable_device(device)
-    network = HQGNet(**spec.network).to(device).eval()
-    load_model(network, model_file)
-    dims = spec.network["spatial_dims"]
-    preprocessing = Compose(
-        [
-            OrientVolumesd("image"),
-            CheckImaged(
-                "image",
-                channels=spec.network["in_channels"],
-                spatial_dims=dims,
-                minimum_size=network.minimum_size,
-                slice_axis_key="slice_axis",
-            ),
-            RescaleIntensityd("image", *spec.percentiles, window=spec.window),
-        ]
-    )
-    inferer = ConsistentInferer(dims, batch_size=4 if device.type == "cuda" else 1)
-    enhancer = CaseEnhancer(network, preprocessing, inferer, slice_axis=spec.slice_axis, samples=samples)
+    enhancer, _ = load_enhancer(model_file, device, samples=samples)
     calibrate(enhancer, *find_cases([entry["image"] for entry in entries]), model_file)
 
 

@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 
 from .formats import ImageFormat
 
-__all__ = ["PATIENT_SPACE", "PIXEL_SPACE", "SPACE", "Case", "CaseImage", "Provenance", "UnreadableError"]
+__all__ = ["PATIENT_SPACE", "PIXEL_SPACE", "SPACE", "Case", "CaseImage", "Provenance", "UnreadableError", "coarse_axis"]
 
 SPACE = "axis_space"
 """Key in the metadata of an image: how its axes lie. It travels with the image to panels and reports."""
@@ -23,6 +24,9 @@ PIXEL_SPACE = "pixel"
 
 PATIENT_SPACE = "patient"
 """The affine maps voxels to the patient's RAS millimetres."""
+
+
+CLEARLY_LARGER = 1.2
 
 
 class Case(NamedTuple):
@@ -127,3 +131,9 @@ class CaseImage(ABC):
         Returns:
             The file or the folder that was made.
         """
+
+
+def coarse_axis(sizes: np.ndarray) -> int | None:
+    """Return the axis along which voxels are clearly longer than along the other two; None where there is none."""
+    largest = int(np.argmax(sizes))
+    return largest if sizes[largest] > CLEARLY_LARGER * np.delete(sizes, largest).max() else None

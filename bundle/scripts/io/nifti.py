@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import nibabel as nib
 import numpy as np
@@ -16,10 +17,10 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from nibabel.affines import voxel_sizes
-from nibabel.spatialimages import HeaderDataError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from ..errors import InputError
-from .base import PATIENT_SPACE, SPACE, CaseImage, Provenance, UnreadableError
+from .base import PATIENT_SPACE, SPACE, CaseImage, Provenance, UnreadableError, coarse_axis
 from .nifti_header import MAGIC, is_nifti_header
 from .storage import real_values, stored_values
 
@@ -37,7 +38,6 @@ COLOUR_TYPES = {128: 3, 2304: 4}
 COMPLEX_TYPES = (32, 1792, 2048)
 FLOAT32 = 16
 
-CLEARLY_LARGER = 1.2
 UNPACKS_FREELY = 2**30
 LARGEST_COMPRESSION = 100
 CHUNK = 2**24
@@ -95,16 +95,41 @@ class NiftiCase(CaseImage):
         """
         try:
             content = _read(file)
-            affine = _affine(content.header, content.stored.shape[1:])
-            slope, intercept = _scaling(content.header)
-            stored = content.stored[:3] if content.interleaved else content.stored
-            values = torch.from_numpy(real_values(stored, slope, intercept))
+            return cls._of(content, str(file), ".nii" if file.name.lower().endswith(".nii") else ".nii.gz")
         except (OSError, EOFError, zlib.error, UnreadableError, HeaderDataError, MemoryError) as error:
             raise InputError(f'cannot read "{file}": {_why(error)}') from error
-        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PATIENT_SPACE}
+
+    @classmethod
+    def of_nibabel(cls, image: SpatialImage) -> NiftiCase:
+        """Take an image of nibabel as if it were read from the NIfTI file that it would be saved in.
+
+        Args:
+            image: where it came from a file and its values were not replaced, what the file stores is taken.
+
+        Raises:
+            InputError: see :meth:`read`.
+        """
+        name = image.get_filename() or "the image"
+        try:
+            content = _in_memory(image)
+            return cls._of(content, name, ".nii" if name.lower().endswith(".nii") else ".nii.gz")
+        except (OSError, EOFError, zlib.error, UnreadableError, HeaderDataError, MemoryError) as error:
+            raise InputError(f'cannot take the nibabel image "{name}": {_why(error)}') from error
+
+    @classmethod
+    def _of(cls, content: _Content, name: str, suffix: str) -> NiftiCase:
+        affine = _affine(content.header, content.stored.shape[1:])
+        stored = content.stored[:3] if content.interleaved else content.stored
+        values = torch.from_numpy(real_values(stored, *_scaling(content.header)))
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: name, SPACE: PATIENT_SPACE}
         image = MetaTensor(values, affine=torch.from_numpy(affine), meta=meta)
-        suffix = ".nii" if file.name.lower().endswith(".nii") else ".nii.gz"
         return cls(image, _slice_axis(content.header, affine, values.ndim - 1), content, suffix)
+
+    def as_nibabel(self, result: torch.Tensor) -> nib.Nifti1Image:
+        """Return a result as an image of nibabel, with the header, the stored type and the scaling of the source."""
+        header = self._content.header
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        return kind.from_bytes(self._encoded(result, header))
 
     def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:
         """Write a result as ``target.nii.gz``, or ``target.nii`` where the source is named so.
@@ -117,15 +142,20 @@ class NiftiCase(CaseImage):
         Returns:
             The file.
         """
-        header, extensions, source, interleaved = self._content
+        header = self._content.header
+        if provenance is not None:
+            header = _described(header, provenance.sentence())
+        return _write(self._encoded(result, header), target.with_name(target.name + self._suffix))
+
+    def _encoded(self, result: torch.Tensor, header: Header) -> bytes:
+        """Bytes of a file that stores a result as the source stores its values."""
+        _, extensions, source, interleaved = self._content
         values = result.detach().cpu().numpy()
         stored = stored_values(values, source[: len(values)], *_scaling(header))
         if len(source) > len(stored):
             stored = np.concatenate([stored, source[len(stored) :]])
         order = stored if interleaved else np.moveaxis(stored, 0, -1)
-        if provenance is not None:
-            header = _described(header, provenance.sentence())
-        return self._save(header.binaryblock + extensions, order, target)
+        return bytes(header.binaryblock + extensions + order.tobytes(order="F"))
 
     def write_deviation(self, deviation: torch.Tensor, target: Path, provenance: Provenance) -> Path:
         """Write a map of standard deviations as float32, with the geometry of the source.
@@ -146,10 +176,8 @@ class NiftiCase(CaseImage):
         header["scl_slope"], header["scl_inter"] = 1, 0
         header["cal_min"], header["cal_max"] = 0, 0
         header["intent_code"], header["intent_name"] = 0, b""
-        return self._save(header.binaryblock + bytes(4), values, target)
-
-    def _save(self, start: bytes, values: np.ndarray, target: Path) -> Path:
-        return _write(start + values.tobytes(order="F"), target.with_name(target.name + self._suffix))
+        content = header.binaryblock + bytes(4) + values.tobytes(order="F")
+        return _write(content, target.with_name(target.name + self._suffix))
 
 
 def write_nifti(
@@ -199,6 +227,31 @@ def _read(file: Path) -> _Content:
             content = _read_unpacked(cast("BinaryIO", unpacked), max(UNPACKS_FREELY, LARGEST_COMPRESSION * size), None)
             unpacked.read(CHUNK)  # at its end the checksum is compared
             return content
+
+
+def _in_memory(image: SpatialImage) -> _Content:
+    """Content of the file that an image of nibabel would be saved in, with the values as they are stored."""
+    if not isinstance(image, nib.Nifti1Image):  # NIfTI-2 is one, and so are pairs of files
+        image = nib.Nifti1Image.from_image(image)
+    source: Any = image.dataobj  # an array, or a proxy of what a file stores
+    is_proxy = nib.is_proxy(source)
+    values = source.get_unscaled() if is_proxy else np.asanyarray(source)
+    slope, intercept = (source.slope, source.inter) if is_proxy else (1.0, 0.0)
+    values = values.astype(np.uint8) if values.dtype == bool else values
+    kind = nib.Nifti2Header if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Header
+    header = kind.from_header(image.header)
+    header.extensions = type(image.header.extensions)(image.header.extensions)
+    header["vox_offset"], header["magic"] = 0, header.single_magic
+    header.set_data_dtype(values.dtype)
+    header.set_data_shape(values.shape)
+    header.set_slope_inter(slope, intercept)
+    stream = io.BytesIO()
+    header.write_to(stream)
+    stream.seek(int(header["vox_offset"]))
+    stream.write(values.astype(values.dtype.newbyteorder(header.endianness)).tobytes(order="F"))
+    size = stream.tell()
+    stream.seek(0)
+    return _read_unpacked(stream, size, size)
 
 
 def _read_unpacked(stream: BinaryIO, limit: int, size: int | None) -> _Content:
@@ -310,9 +363,7 @@ def _slice_axis(header: Header, affine: np.ndarray, spatial_dims: int) -> int | 
     axis = header.get_dim_info()[2]
     if axis is not None:
         return int(axis)
-    sizes = voxel_sizes(affine)
-    largest = int(np.argmax(sizes))
-    return largest if sizes[largest] > CLEARLY_LARGER * np.delete(sizes, largest).max() else None
+    return coarse_axis(voxel_sizes(affine))
 
 
 def _described(header: Header, description: str) -> Header:
