@@ -4,10 +4,10 @@
 
     python bundle_worker.py BUNDLE_FOLDER
 
-MONAI Label needs pydicom below 3 and numpy below 2; the bundle needs pydicom 3. So the bundle runs in its own environment,
-with the versions that it is tested with, and the app asks it. A request is a line of JSON on the standard input, the answer
-a line of JSON on the standard output: ``{"result": ...}``, or ``{"error": sentence, "is_input": true | false}``. Everything
-that the bundle prints goes to the standard error. The program ends when its input does.
+MONAI Label needs pydicom below 3 and numpy below 2; the bundle needs pydicom 3. So the bundle runs in its own
+environment, with the versions that it is tested with, and the app asks it. A request is a line of JSON on the standard
+input, the answer a line of JSON on the standard output: ``{"result": ...}``, or ``{"error": sentence, "is_input":
+true | false}``. What the bundle prints goes to the standard error. The program ends when its input does.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Service:
         """
         import torch
         from PIL import Image
+
         from scripts.inference import CaseSegmenter
         from scripts.io import open_image, write_nifti
 

@@ -16,15 +16,18 @@ The bundle runs in an environment of its own, see ``bundle_worker.py``. Settings
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
-from lib.answers import answered
+from fastapi import HTTPException
+from lib.answers import answer_all_errors, answered
 from lib.batch import BatchInference
 from lib.bundle import Bundle, ModelFolder
 from lib.configs import CONFIGS
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
+from requests import HTTPError
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +72,15 @@ class HQGNetLabel(MONAILabelApp):
         """Return the batch inference."""
         return BatchInference()
 
+    def on_init_complete(self) -> None:
+        """Let the server answer every error with a sentence."""
+        super().on_init_complete()
+        answer_all_errors()
+
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
         """Run a model; every error is a status and a sentence."""
         with answered("The inference"):
+            _require_image(request.get("image"), datastore or self.datastore())
             return super().infer(request, datastore)
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
@@ -83,6 +92,18 @@ class HQGNetLabel(MONAILabelApp):
         """Train; every error is a status and a sentence."""
         with answered("The training"):
             return super().train(request)
+
+
+def _require_image(image: Any, datastore: Datastore) -> None:
+    """Refuse an image that the datastore does not have; a file that came with the request is there."""
+    if not isinstance(image, str) or os.path.isfile(image):
+        return
+    try:
+        found = bool(image) and bool(datastore.get_image_uri(image))
+    except (IndexError, HTTPError):  # of MONAI Label's DICOMweb datastore, which finds no such series
+        found = False
+    if not found:
+        raise HTTPException(status_code=404, detail=f'There is no image "{image}" in the datastore.')
 
 
 def _folder(given: str | None, default: Path) -> Path:

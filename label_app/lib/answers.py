@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
+from fastapi.responses import JSONResponse
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
 
 from .bundle import BundleError
 
-__all__ = ["answered"]
+__all__ = ["answer_all_errors", "answered"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,8 @@ def answered(action: str) -> Iterator[None]:
         action: what was asked for, to begin the sentence of an unexpected error.
 
     Raises:
-        HTTPException: 404 for what is not there, 400 for a request that cannot be fulfilled, 500 for a fault of the server.
+        HTTPException: 404 for what is not there, 400 for a request that cannot be fulfilled, 500 for a fault of the
+            server.
     """
     try:
         yield
@@ -42,3 +45,21 @@ def answered(action: str) -> Iterator[None]:
         logger.exception("%s failed", action)
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise HTTPException(status_code=500, detail=f"{action} failed: {type(error).__name__}: {reason}") from error
+
+
+def answer_all_errors() -> None:
+    """Let the running server answer what MONAI Label does not catch: parameters that are no JSON, and the rest."""
+    from monailabel.app import app
+
+    def not_json(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": f"The parameters of the request are no JSON: {error}."}, status_code=400)
+
+    def fault(request: Request, error: Exception) -> JSONResponse:
+        reason = (str(getattr(error, "msg", error)).strip().splitlines() or ["no reason given"])[0]
+        detail = f"{request.method} {request.url.path} failed: {type(error).__name__}: {reason}"
+        return JSONResponse({"detail": detail}, status_code=500)
+
+    app.add_exception_handler(json.JSONDecodeError, not_json)
+    app.add_exception_handler(Exception, fault)
+    # The app of the server is made before this app, and has taken up its handlers already.
+    app.middleware_stack = app.build_middleware_stack()

@@ -143,9 +143,9 @@ class Bundle:
 class ModelFolder:
     """The network in use, and those that trainings of this app have made.
 
-    A training writes into a folder of its own, ``runs/{time}-{trainer}/models``. When it has succeeded, the name of that
-    folder is written into ``current``, in one step: a network is never in use in parts, and the former one stays. Without
-    ``current`` the supplied network is in use.
+    A training writes into a folder of its own, ``runs/{time}-{trainer}/models``. When it has succeeded, the name of
+    that folder is written into ``current``, in one step: a network is never in use in parts, and the former one stays.
+    Without ``current`` the supplied network is in use.
 
     Args:
         root: folder of the app's models; made when it is first written to.

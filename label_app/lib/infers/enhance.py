@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -25,8 +24,8 @@ __all__ = ["Enhance"]
 class Enhance(InferTask):
     """Enhance an image as the bundle's own program does: the same voxels.
 
-    Parameters of a request: ``guide``, a style of the model or an image of the datastore; ``send``, whether the enhanced
-    DICOM series is stored in the study of its source (DICOMweb only); ``result_extension``.
+    Parameters of a request: ``guide``, a style of the model or an image of the datastore; ``send``, whether the
+    enhanced DICOM series is stored in the study of its source (DICOMweb only); ``result_extension``.
 
     Args:
         app: the app, which has ``bundle``, ``models`` and ``datastore()``.
@@ -37,7 +36,7 @@ class Enhance(InferTask):
         super().__init__(
             type=InferType.OTHERS,
             labels=None,
-            dimension=app.models.description["network"]["spatial_dims"],
+            dimension=dimension(app),
             description="Enhance the image, guided by high-quality images; a result is an image in its source's units",
         )
 
@@ -65,7 +64,7 @@ class Enhance(InferTask):
             place = new_place()
             common = common_arguments(self.app, request)
             answer = self.app.bundle.ask("enhance", image=image, output=str(place), **common)
-            answer["guide"] = common["guide"] or PROTOTYPE
+            answer["guide"] = guide_name(request)
             file = convert(Path(answer.pop("file")), request.get("result_extension"))
             if series is not None:
                 answer |= self._send(series, common)
@@ -81,6 +80,17 @@ class Enhance(InferTask):
         with tempfile.TemporaryDirectory(prefix="hqgnet-") as folder:
             made = self.app.bundle.ask("enhance", image=str(series), output=f"{folder}/series", **common)
             return send_series(self.app.datastore(), Path(made["file"]))
+
+
+def dimension(app: Any) -> int:
+    """Return the dimensions of the images, as viewers count them: photographs are in colour, volumes are not."""
+    return 2 if app.models.description["network"]["in_channels"] == 3 else 3
+
+
+def guide_name(request: dict[str, Any]) -> str:
+    """Return the guide of a request under its own name."""
+    guide = request.get("guide")
+    return str((guide[0] if guide else PROTOTYPE) if isinstance(guide, list) else guide or PROTOTYPE)
 
 
 def guides(app: Any) -> list[str]:
@@ -105,8 +115,8 @@ def refuse_labels(request: dict[str, Any]) -> None:
     """
     if request.get("label_info"):
         raise BundleError(
-            'An enhanced image is no segmentation: ask "enhance_segment" for a DICOM SEG, or send the enhanced series with '
-            '"send": true.'
+            'An enhanced image is no segmentation: ask "enhance_segment" for a DICOM SEG, or send the enhanced series '
+            'with "send": true.'
         )
     if request.get("save_label") and request.get("label_tag") == DefaultLabelTag.FINAL.value:
         raise BundleError(

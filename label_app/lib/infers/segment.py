@@ -12,8 +12,8 @@ from typing import Any
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from ..answers import answered
-from ..parameters import PROTOTYPE, flag
-from .enhance import common_arguments, guides, refuse_results
+from ..parameters import flag
+from .enhance import common_arguments, dimension, guide_name, guides, refuse_results
 from .results import convert, new_place
 
 __all__ = ["Segment"]
@@ -22,8 +22,8 @@ __all__ = ["Segment"]
 class Segment(InferTask):
     """Segment an image with the downstream network, on the image as it is or on the enhanced image.
 
-    Parameters of a request, of ``enhance_segment`` only: ``enhance``, false switches the enhancement off; ``guide``, as of
-    ``enhance``. Of both: ``result_extension``.
+    Parameters of a request, of ``enhance_segment`` only: ``enhance``, false switches the enhancement off; ``guide``, as
+    of ``enhance``. Of both: ``result_extension``.
 
     Args:
         app: the app, which has ``bundle``, ``models`` and ``datastore()``.
@@ -37,7 +37,7 @@ class Segment(InferTask):
         super().__init__(
             type=InferType.SEGMENTATION,
             labels=dict(labels),
-            dimension=app.models.description["network"]["spatial_dims"],
+            dimension=dimension(app),
             description=(
                 "Enhance the image, then segment it; labels lie on the original"
                 if enhances
@@ -71,6 +71,6 @@ class Segment(InferTask):
             file = convert(Path(answer.pop("file")), request.get("result_extension"))
             answer |= {"enhanced": enhances, "label_names": self.labels, "centroids": {}}
             if enhances:
-                answer["guide"] = common["guide"] or PROTOTYPE
+                answer["guide"] = guide_name(request)
             answer["latencies"] = {"total": round(time.perf_counter() - start, 2)}
             return str(file), answer

@@ -167,7 +167,7 @@ class BundleTraining(TrainTask):
             raise BundleError("The datastore has no image to train on.")
         if self.training.needs_labels and not any(label for _, label in images.values()):
             raise BundleError(
-                f'The training of "{self.training.name}" needs labels: submit the label of an image (tag "final") first.'
+                f'The training of "{self.training.name}" needs labels: submit the label of an image (tag "final").'
             )
         return images
 
