@@ -86,7 +86,8 @@ def check_downstream_training(settings: Mapping[str, Any], task: Task | None, mo
         "window": None if spec.window is None else list(spec.window),
     }
     for name, value in trained.items():
-        given = list(settings[name]) if isinstance(settings[name], (list, tuple)) else settings[name]
+        given = settings.get(name)  # without a setting that is None
+        given = list(given) if isinstance(given, (list, tuple)) else given
         require(given == value, f"The enhancement was trained with {name} {value}, not {given}: set it likewise.")
 
 

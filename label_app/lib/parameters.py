@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -138,5 +139,6 @@ def read_metrics(line: str, stats: dict[str, Any]) -> bool:
     if found is None:
         return False
     pairs = (part.split(": ") for part in re.findall(r"\S+: \S+", found[2]))
-    stats["metrics"] = {name: float(value) for name, value in pairs}
+    # A metric that could not be measured is printed as nan, which JSON does not know.
+    stats["metrics"] = {name: float(value) for name, value in pairs if math.isfinite(float(value))}
     return True
