@@ -136,18 +136,20 @@ $(CONTROLLED)/data/datalist.json: $(if $(IMAGES),$(CONTROLLED)/source.txt) | $(V
 LABEL_VENV := .venv-label
 LABEL_PYTHON ?= $(PYTHON)
 LABEL_PORT ?= 8000
-label: $(LABEL_VENV)/.installed $(VENV)/.installed-test ## Serve the images in STUDIES=dir (or a DICOMweb address) with MONAI Label
+label: $(LABEL_VENV)/.installed $(VENV)/.installed-demo ## Serve the images in STUDIES=dir (or a DICOMweb address) with MONAI Label
 	@test -n "$(STUDIES)" || { echo "Say which images: STUDIES=/path, or STUDIES=http://127.0.0.1:8042/dicom-web" >&2; exit 1; }
 	PATH="$(CURDIR)/$(LABEL_VENV)/bin:$$PATH" $(LABEL_VENV)/bin/python -m monailabel.main start_server \
 		--app label_app --studies $(STUDIES) --host 127.0.0.1 --port $(LABEL_PORT) \
 		$(if $(HQ),--conf hq_dir $(abspath $(HQ))) $(if $(HQ_LABELS),--conf hq_labels_dir $(abspath $(HQ_LABELS))) $(ARGS)
 
-# The list is complete: --no-deps keeps out sam2, which pip would build beside the newest torch.
+# torch brings what its build for a graphics card needs. Else the list is complete: --no-deps keeps out sam2, which pip would
+# build beside the newest torch.
 $(LABEL_VENV)/.installed: label_app/requirements.txt
 	@$(LABEL_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 		echo "MONAI Label's environment is pinned for Python 3.11: name it with 'make LABEL_PYTHON=/path/to/python3.11'." >&2; \
 		exit 1; }
 	$(LABEL_PYTHON) -m venv $(LABEL_VENV)
+	$(LABEL_VENV)/bin/python -m pip install --quiet --constraint label_app/requirements.txt torch
 	$(LABEL_VENV)/bin/python -m pip install --quiet --no-deps --requirement label_app/requirements.txt
 	touch $@
 

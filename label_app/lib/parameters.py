@@ -124,7 +124,7 @@ def read_metrics(line: str, stats: dict[str, Any]) -> bool:
 
     Args:
         line: the line.
-        stats: updated: ``epoch``, ``total_epochs``, ``metrics`` (name to value).
+        stats: updated: ``epoch``, ``total_epochs``, ``metrics`` (name to value), ``best_metric`` (the highest Dice).
 
     Returns:
         Whether there was something in it.
@@ -141,4 +141,6 @@ def read_metrics(line: str, stats: dict[str, Any]) -> bool:
     pairs = (part.split(": ") for part in re.findall(r"\S+: \S+", found[2]))
     # A metric that could not be measured is printed as nan, which JSON does not know.
     stats["metrics"] = {name: float(value) for name, value in pairs if math.isfinite(float(value))}
+    if "dice" in stats["metrics"]:
+        stats["best_metric"] = max(stats["metrics"]["dice"], stats.get("best_metric", 0.0))
     return True

@@ -6,5 +6,5 @@ from .segment import SegmentConfig
 
 __all__ = ["CONFIGS"]
 
-CONFIGS = {"enhance": EnhanceConfig, "segment": SegmentConfig, "enhance_segment": EnhanceSegmentConfig}
-"""The models of the app by name."""
+CONFIGS = {"enhance_segment": EnhanceSegmentConfig, "segment": SegmentConfig, "enhance": EnhanceConfig}
+"""The models of the app by name; viewers offer the first one first."""

@@ -152,7 +152,7 @@ class BundleTraining(TrainTask):
 
     def _images(self, datastore: Datastore) -> dict[str, tuple[str, str | None]]:
         """Return image and label, or None, of the datastore by identifier."""
-        if not self.app.conf.get("hq_dir"):
+        if self.training is not DOWNSTREAM and not self.app.conf.get("hq_dir"):
             raise BundleError(
                 "Training needs good images of other patients: start the server with --conf hq_dir FOLDER."
             )
@@ -187,6 +187,9 @@ class BundleTraining(TrainTask):
                         f'{key} names "{folder}", and there is no such folder: correct --conf {key}.', False
                     )
                 place.symlink_to(folder, target_is_directory=True)
+        if not (data / "hq").exists():
+            # The data set's form asks for good images, which the training of the downstream network does not look at.
+            (data / "hq").symlink_to("lq", target_is_directory=True)
 
     def _start(self, request: Mapping[str, Any], models: Path) -> list[str]:
         """Let a downstream network stand beside the trained enhancement, and begin with the weights that it has."""
@@ -207,6 +210,7 @@ class BundleTraining(TrainTask):
             *("--tracker#tracking_uri", store, "--tracker#run_name", run.name),
             *settings,
         ]
+        start = time.monotonic()
         stats: dict[str, Any] = {"run": run.name, "mlflow": os.environ.get("MLFLOW_TRACKING_URI", store)}
         stats |= {"start": time.strftime("%Y-%m-%d %H:%M:%S"), "status": "RUNNING"}
 
@@ -218,7 +222,7 @@ class BundleTraining(TrainTask):
         try:
             self.app.bundle.run(self.training.run_id, self.training.configs, arguments, watch)
             self.app.models.use(run / "models")
-            stats["status"] = "DONE"
+            stats |= {"status": "DONE", "total_time": round(time.monotonic() - start)}  # Slicer: no longer running
         except BaseException:
             stats["status"] = "ERROR"
             raise
