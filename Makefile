@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled benchmark costs label test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark costs label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,15 @@ format: $(VENV)/.installed-dev ## Mend style and format where a program can
 
 types: $(VENV)/.installed-dev ## Check the types
 	$(RUN) -m mypy
+
+weights: $(VENV)/.installed-test ## Make what follows from the weights in bundle/models anew: models/model.ts
+	cd bundle && $(RUN) -m monai.bundle ckpt_export network_def --filepath models/model.ts --ckpt_file models/model.pt \
+		--meta_file configs/metadata.json --config_file configs/inference.yaml
+
+# monai.bundle.load knows JSON alone.
+json: $(VENV)/.installed-test ## Write configs/train.json and inference.json, the YAML files once more, anew
+	cd bundle/configs && for name in train inference; do $(RUN) -c "from monai.bundle import ConfigParser as parser; \
+		parser.export_config_file(parser.load_config_file('$$name.yaml'), '$$name.json', indent=2)" || exit 1; done
 
 # The parts of enhancement without labels, switched off one at a time.
 ABLATION := $(DEMO)/ablation
@@ -99,7 +108,7 @@ experiment-classification: demo/lesions/datalist.json ## The same for classifica
 # INPUT may name other images, and ARGS further settings.
 INPUT ?= --datalist $(DEMO)/data/datalist.json
 benchmark: demo/data/datalist.json ## Enhance the demo's test patients with the supplied network, and say how fast that goes
-	cd bundle && $(RUN) -m monai.bundle run --config_file configs/inference.yaml $(INPUT) \
+	cd bundle && $(RUN) -m monai.bundle run enhancing --config_file configs/inference.yaml $(INPUT) \
 		--output_dir $(DEMO)/enhanced $(ARGS)
 
 costs: ## Measure what a training step of each hypergradient costs; nothing else should run meanwhile

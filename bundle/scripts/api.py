@@ -145,7 +145,7 @@ class Enhancer:
         Raises:
             InputError: when there is no network, or it, the device or the guide cannot be used.
         """
-        place = bundle_root() if bundle_or_model_dir is None else Path(bundle_or_model_dir).expanduser()
+        place = Path(bundle_root() if bundle_or_model_dir is None else bundle_or_model_dir).expanduser()
         model_file = place / "model.pt"
         if not model_file.is_file() and (place / "models").is_dir():
             model_file = place / "models" / "model.pt"

@@ -23,9 +23,13 @@ from .errors import InputError
 __all__ = [
     "FORMER_SETTINGS",
     "arguments_of",
+    "end_command",
     "executed_configuration",
     "executed_settings",
+    "handed_over",
+    "refuse_unknown",
     "refuse_unknown_settings",
+    "refuse_wrong_types",
     "running_parser",
     "tracked_parameters",
 ]
@@ -114,14 +118,25 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         InputError: naming the setting and its present name or, where there is one, a similar name.
     """
     if arguments is None:
-        arguments = sys.argv[1:] if Path(sys.argv[0]).parent.name == "bundle" else []
+        arguments = sys.argv[1:] if _is_monais_command() else []
     if not arguments or arguments[0] != "run":
         return
     given = _values(arguments)
-    files = given.get("config_file")
-    if not files:
-        return
-    known = set(ConfigParser.load_config_files(files)) | _OWN
+    if given.get("config_file"):
+        refuse_unknown(given["config_file"], {name: value for name, value in given.items() if name not in _OWN})
+
+
+def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse settings that no configuration file has, see :func:`refuse_unknown_settings`.
+
+    Args:
+        files: the configuration files.
+        given: settings by name or path, and their values.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    known = set(ConfigParser.load_config_files(files))
     for name, value in given.items():
         first, *rest = name.replace("::", "#").split("#")
         if value == "transfer" and rest[-1:] == ["warmup_objective"]:
@@ -135,6 +150,52 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         similar = difflib.get_close_matches(first, sorted(known), n=1)
         hint = f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
         raise InputError(f"There is no setting --{name}{hint}")
+
+
+def refuse_wrong_types(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse a value of another type than the configuration files have: a word in the place of a number.
+
+    Expressions and references (``$``, ``@``, ``%``) are left alone, and so are settings whose default is one, a text or
+    null. None is taken for everything but a truth value.
+
+    Args:
+        files: the configuration files.
+        given: settings by name or path, and their values.
+
+    Raises:
+        InputError: naming the setting and what it takes.
+    """
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+    kinds: list[tuple[type | tuple[type, ...], str]] = [
+        (bool, "True or False"),
+        ((int, float), "a number"),
+        (list, "a list"),
+        (dict, "a dictionary"),
+    ]
+    for name, value in given.items():
+        default = parser.get(name)
+        kind, words = next(((kind, words) for kind, words in kinds if isinstance(default, kind)), (object, ""))
+        is_code = isinstance(value, str) and value.startswith(("$", "@", "%"))
+        is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool) or kind is object)
+        if not is_right and not is_code and (value is not None or kind is bool):
+            raise InputError(f"--{name} takes {words}, such as {default}, not {value}.")
+
+
+def end_command(status: int) -> int:
+    """Give the command ``python -m monai.bundle`` an exit status.
+
+    Args:
+        status: of the command; 0 is success.
+
+    Returns:
+        The status, in every other program: there a workflow's run returns, whatever became of it.
+
+    Raises:
+        SystemExit: in MONAI's command, with the status.
+    """
+    if _is_monais_command():
+        sys.exit(status)
+    return status
 
 
 def running_parser() -> ConfigParser:
@@ -153,6 +214,19 @@ def running_parser() -> ConfigParser:
             return parser
         frame = frame.f_back
     raise RuntimeError("No configuration is being evaluated: call this in an expression of one.")
+
+
+def handed_over(path: str) -> list[Any] | None:
+    """Return the list that a program put in the place of an expression of the configuration.
+
+    Args:
+        path: of the value, such as ``"train#dataset#data"``.
+
+    Returns:
+        The list; None where the value is still an expression.
+    """
+    value = running_parser()[path]
+    return value if isinstance(value, list) else None
 
 
 def executed_configuration() -> dict[str, Any]:
@@ -214,6 +288,11 @@ def arguments_of(identifier: str) -> dict[str, Any]:
     bound = inspect.signature(getattr(importlib.import_module(module), name)).bind(**given)
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+def _is_monais_command() -> bool:
+    """Whether this process is ``python -m monai.bundle``."""
+    return Path(sys.argv[0]).parent.name == "bundle"
 
 
 def _is_plain(value: Any) -> bool:

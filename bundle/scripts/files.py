@@ -12,13 +12,14 @@ from pathlib import Path
 __all__ = ["atomic_write", "bundle_root"]
 
 
-def bundle_root() -> Path:
-    """Return the folder of the bundle that this package belongs to, with ``configs`` and ``models``.
+def bundle_root() -> str:
+    """Return the folder of the bundle, which holds ``configs`` and ``models``, as an absolute path.
 
-    In the repository that is the folder around the package, in an installation the package's own.
+    It is found from the place of this package and not from the working directory: the package's own folder where the
+    package was installed, the folder around it in a bundle.
     """
-    package = Path(__file__).resolve().parent
-    return package if (package / "configs").is_dir() else package.parent
+    package = Path(__file__).absolute().parent
+    return str(package if (package / "configs").is_dir() else package.parent)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ __all__ = ["ModelSpec", "content_digest"]
 
 VERSION = 2
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
-_OPTIONAL = ("thresholds", "downstream", "styles")
+_OPTIONAL = ("thresholds", "downstream", "styles", "run_id")
 
 
 class ModelSpec:
@@ -38,6 +38,7 @@ class ModelSpec:
             to None: there is none.
         styles: prototypes of the styles of the high-quality set by name, each with ``"mean"`` and ``"std"`` of its
             cues, lists of floats. Defaults to None: the set names none.
+        run_id: the MLflow run that trained the network. Defaults to None: it was not tracked.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ModelSpec:
         thresholds: Mapping[str, Any] | None = None,
         downstream: Mapping[str, Any] | None = None,
         styles: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
     ) -> None:
         self.network = dict(network)
         self.percentiles = (float(percentiles[0]), float(percentiles[1]))
@@ -57,6 +59,7 @@ class ModelSpec:
         self.thresholds = None if thresholds is None else dict(thresholds)
         self.downstream = None if downstream is None else dict(downstream)
         self.styles = None if styles is None else dict(styles)
+        self.run_id = None if run_id is None else str(run_id)
 
     @staticmethod
     def path_beside(model_file: str | Path) -> Path:

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from .files import bundle_root
 
 __all__ = ["__version__"]
 
-__version__: str = json.loads((bundle_root() / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
+_METADATA = Path(bundle_root(), "configs", "metadata.json")
+__version__: str = json.loads(_METADATA.read_text(encoding="utf-8"))["version"]

@@ -8,22 +8,27 @@ expression first names them, so that wrong settings are refused before the data 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from torch import nn
 
 from .command_line import refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
-from .inference import calibrate, load_enhancer
-from .io import find_cases
+from .handlers.tracking_store import require_mlflow
+from .inference import CaseEnhancer, calibrate, load_enhancer
+from .io import Case, Problem, find_cases
 from .networks import HQGNet
 from .reports import SafetyThresholds
 from .tasks import TASKS, Entries, Task, labelled_entries
+
+logger = logging.getLogger(__name__)
 
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
@@ -53,6 +58,8 @@ def begin(settings: Settings) -> None:
     show_input_errors_plainly()
     refuse_unknown_settings()
     _check_flags({name: settings[name] for name in _FLAGS if name in settings})
+    if settings["mlflow"]:
+        require_mlflow()
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
@@ -239,7 +246,12 @@ def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | t
 
 
 def train(
-    trainer: Any, checkpoint: Any, early_stop: Any = None, resume: bool = False, pause_after: int | None = None
+    trainer: Any,
+    checkpoint: Any,
+    early_stop: Any = None,
+    resume: bool = False,
+    pause_after: int | None = None,
+    finish: Iterable[Callable[[], Any]] = (),
 ) -> None:
     """Train, or go on with a training.
 
@@ -249,12 +261,22 @@ def train(
         early_stop: the :class:`scripts.handlers.EarlyStop` of the evaluator. Defaults to None.
         resume: whether to go on from the checkpoint. Defaults to False.
         pause_after: the epoch after which the training pauses. Defaults to None.
+        finish: steps after the last epoch. They belong to the MLflow run, which ends after them. Defaults to none.
     """
     if early_stop is not None:
         early_stop.set_trainer(trainer)
     if resume:
         checkpoint.resume(trainer, pause_after)
+    for step in finish:
+        trainer.add_event_handler(Events.COMPLETED, _without_engine(step))
     trainer.run()
+
+
+def _without_engine(step: Callable[[], Any]) -> Callable[[Engine], None]:
+    def handler(engine: Engine) -> None:
+        step()
+
+    return handler
 
 
 def calibrate_model(model_file: str | Path, entries: Entries, device: str | torch.device, samples: int = 8) -> None:
@@ -317,8 +339,66 @@ def with_references(entries: Entries, preprocessing: Callable[[Any], Any]) -> It
 # --------------------------------------------------------------------------------------------------------- inference
 
 
+def find_inputs(
+    input_dir: str, datalist: str | None = None, output_dir: str | None = None
+) -> tuple[list[Case], list[Problem]]:
+    """Return what there is to enhance, see :func:`scripts.io.find_cases`; nothing where nothing was asked for yet."""
+    return find_cases(input_dir, datalist, output_dir or None) if input_dir or datalist else ([], [])
+
+
+def dataset_entries(cases: Iterable[Case]) -> list[dict[str, Any]]:
+    """Return the entries of a dataset of cases: ``"image"``, a file or those of a series, and ``"name"``."""
+    return [
+        {"image": str(case.files[0]) if len(case.files) == 1 else list(map(str, case.files)), "name": case.name}
+        for case in cases
+    ]
+
+
+def begin_evaluator(output_dir: str, flags: Settings) -> None:
+    """Begin the run ``run`` of inference.yaml, MONAI's inference workflow; arguments as of :func:`begin_inference`.
+
+    Raises:
+        InputError: when it is not said where results go, or for a word where True or False is due.
+    """
+    show_input_errors_plainly(status=2)
+    refuse_unknown_settings()
+    require(bool(output_dir), "Say where results go: --output_dir FOLDER.")
+    _check_flags(flags)
+
+
+def check_dataset(dataset: Sized, problems: Iterable[Problem]) -> None:
+    """Refuse a dataset without images, and name what was found beside the images and cannot be enhanced.
+
+    Args:
+        dataset: of the inference workflow.
+        problems: what is no image.
+
+    Raises:
+        InputError: when the dataset is empty.
+    """
+    for problem in problems:
+        logger.warning("left out: %s", problem.message)
+    require(len(dataset) > 0, "Say what to enhance: --dataset_dir FILE_OR_FOLDER, or --datalist FILE.")
+
+
+def follow_guide(enhancer: CaseEnhancer, guide: str | None, styles: Settings | None) -> None:
+    """Let the inferer of an enhancer follow a guide of the user's choice, whoever calls it.
+
+    Args:
+        enhancer: with the trained network.
+        guide: see :meth:`scripts.inference.CaseEnhancer.follow_named`; None: the stored prototype.
+        styles: of the model.
+
+    Raises:
+        InputError: when there is no such guide.
+    """
+    if guide:
+        enhancer.follow_named(guide, styles)
+        enhancer.inferer.cue = enhancer.cue.mean
+
+
 def begin_inference(input_dir: str, datalist: str | None, output_dir: str, flags: Settings) -> None:
-    """Begin the run of inference.yaml, see :func:`begin`.
+    """Begin the run ``enhancing`` of inference.yaml, the batch program, see :func:`begin`.
 
     Args:
         input_dir: the setting.

@@ -24,7 +24,7 @@ from mlflow.entities import Run
 from monai.handlers import CheckpointSaver, StatsHandler
 
 from scripts.errors import InputError
-from scripts.handlers import tracking
+from scripts.handlers import tracking_store
 from scripts.handlers.tracking import RunTracker
 
 
@@ -422,7 +422,7 @@ def test_folder_as_store_is_refused(tmp_path: Path, uri: str) -> None:
 def test_server_that_does_not_answer_is_told_before_the_first_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
 ) -> None:
-    monkeypatch.setitem(tracking._FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setitem(tracking_store.FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         if listens:

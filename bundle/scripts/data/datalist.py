@@ -44,16 +44,27 @@ def load_datalist(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
+    hq_data: str | os.PathLike[str] | Sequence[Any] | None = None,
+    training: Sequence[Any] | None = None,
+    validation: Sequence[Any] | None = None,
 ) -> Datalist:
     """Give the four lists of a data set, from its datalist file or, without one, from its folders.
 
+    A program may hand over lists in place of a data set: low-quality training entries, and validation entries. The
+    high-quality ones then come from ``hq_data``, or else from the data set.
+
     Args:
-        dataset_dir: the data set's folder.
+        dataset_dir: the data set's folder; ``""`` where lists are handed over.
         datalist: a datalist file; None means ``datalist.json`` in ``dataset_dir``, where there is one, and otherwise a
             split of the folders, see :func:`make_datalist`.
         validation_fraction: fraction of the LQ patients held out for validation (folders only).
         test_fraction: fraction of the LQ patients held out for the test (folders only).
         seed: seed of the split (folders only).
+        hq_data: the high-quality images, in place of those of the data set: a folder of them, a datalist file (its list
+            ``training_hq``, or a plain list), or a list of entries or paths.
+        training: low-quality training entries, ``{"image": path}`` and perhaps ``"label"``, ``"patient"``, in place of
+            those of the data set; there are then no test images.
+        validation: validation entries, likewise. Defaults to those of the data set; none beside ``training``.
 
     Returns:
         ``{"training_lq": [...], "training_hq": [...], "validation": [...], "testing": [...]}``; every entry has
@@ -63,6 +74,23 @@ def load_datalist(
         InputError: for a missing folder or file, an entry that cannot be used, an empty domain, or a patient in more
             than one of training, validation and testing.
     """
+    if training is not None:
+        return _hand_over(training, validation or [], hq_data, dataset_dir, datalist)
+    lists = _load(dataset_dir, datalist, validation_fraction, test_fraction, seed)
+    if hq_data is not None or validation is not None:
+        lists["training_hq"] = lists["training_hq"] if hq_data is None else _high_quality(hq_data)
+        lists["validation"] = lists["validation"] if validation is None else _given(validation, "validation")
+        _check(lists, "the data set")
+    return lists
+
+
+def _load(
+    dataset_dir: str | os.PathLike[str],
+    datalist: str | os.PathLike[str] | None,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> Datalist:
     folder = _dataset_folder(dataset_dir)
     if datalist is None:
         default = folder / "datalist.json"
@@ -81,6 +109,70 @@ def load_datalist(
     )
     logger.info("%s: %s", file or folder, counts)
     return lists
+
+
+def _hand_over(
+    training: Sequence[Any],
+    validation: Sequence[Any],
+    hq_data: str | os.PathLike[str] | Sequence[Any] | None,
+    dataset_dir: str | os.PathLike[str],
+    datalist: str | os.PathLike[str] | None,
+) -> Datalist:
+    """Give the four lists of a training whose low-quality images a program has handed over."""
+    if hq_data is None and not str(dataset_dir):
+        raise InputError(
+            "there are no high-quality images beside the list that was handed over: set hq_data to a folder of them, "
+            "to a datalist file, or to a list"
+        )
+    lists = {
+        "training_lq": _given(training, "training_lq"),
+        "training_hq": (
+            _load(dataset_dir, datalist, 0.0, 0.0, 0)["training_hq"] if hq_data is None else _high_quality(hq_data)
+        ),
+        "validation": _given(validation, "validation"),
+        "testing": [],
+    }
+    _check(lists, "the training")
+    # The dataset has the entries as they were handed over: one without a patient is known there by its path.
+    own = {
+        named["patient"]: str(entry["image"])
+        for entry, named in zip(training, lists["training_lq"], strict=True)
+        if entry.get("patient") is None
+    }
+    for entry in lists["training_hq"]:
+        entry["patient"] = own.get(entry["patient"], entry["patient"])
+    return lists
+
+
+def _given(entries: Sequence[Any], name: str) -> list[Entry]:
+    """Check entries that a program has handed over; relative paths count from the working directory."""
+    return [
+        _read_entry({"image": entry} if isinstance(entry, str) else entry, f"entry {i} of {name}", [Path.cwd()])
+        for i, entry in enumerate(entries)
+    ]
+
+
+def _high_quality(hq_data: str | os.PathLike[str] | Sequence[Any]) -> list[Entry]:
+    """Give the entries of a pool of high-quality images: a folder, a datalist file, or a list."""
+    if not isinstance(hq_data, (str, os.PathLike)):
+        return _given(hq_data, "hq_data")
+    place = Path(str(hq_data)).expanduser().absolute()
+    if place.is_dir():
+        return [_without_location(entry) for entry in _find_images(place)]
+    content = read_json(place)
+    entries = content.get("training_hq") if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise InputError(f'"{place}" has no list "training_hq": write it as {{"training_hq": [{{"image": "path"}}]}}')
+    where = f'training_hq in the datalist "{place}"'
+    return [_read_entry(entry, f"entry {i} of {where}", [place.parent]) for i, entry in enumerate(entries)]
+
+
+def _check(lists: Datalist, source: str) -> None:
+    """Refuse lists without training images, with missing files, or with a patient in two parts; name the patients."""
+    _check_domains(lists, source)
+    _check_files(lists)
+    _name_patients(lists)
+    _check_leakage(lists)
 
 
 def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[str] | None = None) -> Datalist:
@@ -121,11 +213,9 @@ def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[s
         entries = content.get(name, [])
         if not isinstance(entries, list):
             raise InputError(f'"{name}" in the datalist "{file}" is not a list of entries like {{"image": "..."}}')
-        lists[name] = [_read_entry(entry, f"entry {i} of {name}", file, folders) for i, entry in enumerate(entries)]
-    _check_domains(lists, f'the datalist "{file}"')
-    _check_files(lists)
-    _name_patients(lists)
-    _check_leakage(lists)
+        where = f'{name} in the datalist "{file}"'
+        lists[name] = [_read_entry(entry, f"entry {i} of {where}", folders) for i, entry in enumerate(entries)]
+    _check(lists, f'the datalist "{file}"')
     return lists
 
 
@@ -169,7 +259,7 @@ def make_datalist(
             f"the fractions held out for validation ({validation_fraction:g}) and test ({test_fraction:g}) must be 0 "
             "or more, and less than 1 together"
         )
-    domains = {name: _find_images(folder, name) for name in ("lq", "hq")}
+    domains = {name: _find_images(folder / name) for name in ("lq", "hq")}
     told_apart = any((folder / "labels" / name).is_dir() for name in domains)
     for name, entries in domains.items():
         _attach(entries, "label", folder / "labels" / name if told_apart else folder / "labels")
@@ -230,17 +320,17 @@ def _dataset_folder(dataset_dir: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _read_entry(entry: Any, where: str, file: Path, folders: Sequence[Path]) -> Entry:
+def _read_entry(entry: Any, where: str, folders: Sequence[Path]) -> Entry:
     if not isinstance(entry, dict) or not isinstance(entry.get("image"), str) or not entry["image"]:
-        raise InputError(f'{where} in the datalist "{file}" has no "image": write it as {{"image": "path"}}')
+        raise InputError(f'{where} has no "image": write it as {{"image": "path"}}')
     known = (*PATH_KEYS, REFERENCES, "patient")
     result: Entry = {key: value for key, value in entry.items() if key not in known}
     for key in result:
         for meant in difflib.get_close_matches(key, known, n=1, cutoff=0.7):
-            logger.warning('%s in the datalist "%s": "%s" is not used, "%s" would be', where, file, key, meant)
+            logger.warning('%s: "%s" is not used, "%s" would be', where, key, meant)
     for key in (*PATH_KEYS, REFERENCES):
         if entry.get(key) is not None:
-            result[key] = _read_value(key, entry[key], f'"{key}" of {where} in the datalist "{file}"', folders)
+            result[key] = _read_value(key, entry[key], f'"{key}" of {where}', folders)
     if entry.get("patient") is not None:
         result["patient"] = str(entry["patient"])
     return result
@@ -321,10 +411,9 @@ def _check_leakage(lists: Datalist) -> None:
                 )
 
 
-def _find_images(folder: Path, domain: str) -> list[Entry]:
-    root = folder / domain
+def _find_images(root: Path) -> list[Entry]:
     if not root.is_dir():
-        raise InputError(f'there is no folder "{root}": put {domain.upper()} images there, or give a datalist')
+        raise InputError(f'there is no folder "{root}": put {root.name.upper()} images there, or give a datalist')
     entries: list[Entry] = []
     for current, folders, files in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -7,14 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from monai.transforms import Compose
 
 from ..handlers import load_model
 from ..inferers import ConsistentInferer, usable_device
 from ..model_spec import ModelSpec
 from ..networks import HQGNet
-from ..transforms import CheckImaged, OrientVolumesd, RescaleIntensityd
-from .case_enhancer import CaseEnhancer
+from .case_enhancer import CaseEnhancer, inference_preprocessing
 
 __all__ = ["describe_settings", "load_enhancer"]
 
@@ -38,24 +36,10 @@ def load_enhancer(
     """
     spec = ModelSpec.load(model_file)
     device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network = HQGNet(**spec.network).to(device).eval()
-    load_model(network, model_file)
-    dims = spec.network["spatial_dims"]
-    preprocessing = Compose(
-        [
-            OrientVolumesd("image"),
-            CheckImaged(
-                "image",
-                channels=spec.network["in_channels"],
-                spatial_dims=dims,
-                minimum_size=network.minimum_size,
-                slice_axis_key="slice_axis",
-            ),
-            RescaleIntensityd("image", *spec.percentiles, window=spec.window),
-        ]
-    )
-    inferer = ConsistentInferer(dims, batch_size=4 if device.type == "cuda" else 1)
-    return CaseEnhancer(network, preprocessing, inferer, spec.slice_axis, samples, seed), spec
+    network = load_model(HQGNet(**spec.network), model_file).to(device).eval()
+    inferer = ConsistentInferer(network.spatial_dims, batch_size=4 if device.type == "cuda" else 1)
+    preprocessing = inference_preprocessing(spec, network.minimum_size)
+    return CaseEnhancer(network, preprocessing, inferer, samples=samples, seed=seed), spec
 
 
 def describe_settings(

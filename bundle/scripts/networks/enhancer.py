@@ -22,7 +22,10 @@ def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:
     padding: list[int] = []
     for axis in range(image.dim() - 1, 1, -1):
         padding += [0, (divisor - image.shape[axis] % divisor) % divisor]
-    return F.pad(image, padding, mode="replicate") if sum(padding) > 0 else image
+    # A tracer (ONNX) sees one size alone: it must meet the padding, or it would leave it out for every size.
+    if torch.jit.is_tracing() or sum(padding) > 0:
+        return F.pad(image, padding, mode="replicate")
+    return image
 
 
 class EnhancerEncoder(nn.Module):
