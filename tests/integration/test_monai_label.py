@@ -417,7 +417,7 @@ def test_studies_of_an_archive_are_listed_enhanced_segmented_and_sent_back(
         refused = server.infer("enhance", source, output="dicom_seg", label_info=info)
         assert (refused.status_code, "no segmentation" in refused.json()["detail"]) == (400, True)
         again = server.infer("enhance", sent)
-        assert (again.status_code, "result of enhancement already" in again.json()["detail"]) == (400, True)
+        assert (again.status_code, "is a result of enhancement" in again.json()["detail"]) == (400, True)
 
     series = series_of_the_study(archive)
     assert sorted(item["MainDicomTags"]["Modality"] for item in series.values()) == ["MR", "MR", "SEG"]
