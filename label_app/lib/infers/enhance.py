@@ -20,6 +20,9 @@ from .results import convert, new_place
 
 __all__ = ["Enhance"]
 
+OFFERED_IMAGES = 100
+"""Images that a viewer offers as guides; a list of thousands serves nobody."""
+
 
 class Enhance(InferTask):
     """Enhance an image as the bundle's own program does: the same voxels.
@@ -94,9 +97,13 @@ def guide_name(request: dict[str, Any]) -> str:
 
 
 def guides(app: Any) -> list[str]:
-    """Return what a viewer offers as guides: the prototype, the styles of the model, the images of the datastore."""
+    """Return what a viewer offers as guides: the prototype, the styles of the model, images of the datastore.
+
+    A request may name any image, offered or not.
+    """
     styles = list(app.models.description.get("styles") or {})
-    return [PROTOTYPE, *styles, *sorted(set(app.datastore().list_images()) - set(styles))]
+    images = sorted(set(app.datastore().list_images()) - set(styles))
+    return [PROTOTYPE, *styles, *images[:OFFERED_IMAGES]]
 
 
 def common_arguments(app: Any, request: dict[str, Any]) -> dict[str, Any]:
