@@ -18,11 +18,12 @@ import fire.parser
 import monai.bundle
 from monai.bundle import ConfigParser
 
-from .errors import InputError
+from .errors import InputError, require
 
 __all__ = [
     "FORMER_SETTINGS",
     "arguments_of",
+    "check_flags",
     "end_command",
     "executed_configuration",
     "executed_settings",
@@ -181,6 +182,21 @@ def refuse_wrong_types(files: str | Sequence[str], given: Mapping[str, Any]) -> 
             raise InputError(f"--{name} takes {words}, such as {default}, not {value}.")
 
 
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Refuse a word where True or False is due.
+
+    Args:
+        flags: settings by name.
+
+    Raises:
+        InputError: naming the settings.
+    """
+    wrong = [name for name, value in flags.items() if not isinstance(value, bool)]
+    require(
+        not wrong, f"{', '.join(wrong)}: give True or False, which the command line takes with a capital letter only."
+    )
+
+
 def end_command(status: int) -> int:
     """Give the command ``python -m monai.bundle`` an exit status.
 
@@ -292,7 +308,7 @@ def arguments_of(identifier: str) -> dict[str, Any]:
 
 def _is_monais_command() -> bool:
     """Whether this process is ``python -m monai.bundle``."""
-    return Path(sys.argv[0]).parent.name == "bundle"
+    return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def _is_plain(value: Any) -> bool:

@@ -13,7 +13,7 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import dense_patch_slices
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
-from monai.utils import ensure_tuple_rep
+from monai.utils import convert_to_tensor, ensure_tuple_rep
 from torch.nn import functional as F
 
 from .errors import InputError
@@ -221,13 +221,10 @@ class ConsistentInferer(Inferer):
         dims = inputs.ndim - 2
         if dims != self.spatial_dims and not (dims == 3 and self.spatial_dims == 2):
             raise _other_dimensions(dims, self.spatial_dims)
-        if isinstance(inputs, MetaTensor):
-            slice_axis = int(inputs.meta.get(SLICE_AXIS, 2)) if slice_axis is None else slice_axis
-            inputs = inputs.as_tensor()
-        slice_axis = 2 if slice_axis is None else slice_axis
-        device = network.prototype_mean.device
-        cue = self.cue if cue is None else cue
-        cue = network.prototype_mean.unsqueeze(0) if cue is None else cue.to(device)
+        slice_axis = _slice_axis(inputs) if slice_axis is None else slice_axis
+        inputs = convert_to_tensor(inputs, track_meta=False)
+        device, prototype = network.prototype_mean.device, network.prototype_mean.unsqueeze(0)
+        cue = next(given for given in (cue, self.cue, prototype) if given is not None).to(device)
         sliced = dims != self.spatial_dims
         plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
         window = [min(size, side) for size, side in zip(plane, self._window(network), strict=True)]
@@ -305,6 +302,11 @@ class ConsistentInferer(Inferer):
             for tile in dense_patch_slices(shape, side, side)
         ]
         return torch.stack([images[places[number]] for number in _evenly(len(places), self.tiles)])
+
+
+def _slice_axis(image: torch.Tensor) -> int:
+    """Return the axis of the slices that an image's metadata names, or else 2."""
+    return int(image.meta.get(SLICE_AXIS, 2)) if isinstance(image, MetaTensor) else 2
 
 
 def _other_dimensions(dims: int, spatial_dims: int) -> InputError:

@@ -19,7 +19,7 @@ from .errors import InputError, find_input_error, plain_sentence, require
 from .files import bundle_root
 from .version import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "split_settings", "taken_literally"]
 
 ROOT = Path(bundle_root())
 CONFIGS = ROOT / "configs"
@@ -281,7 +281,7 @@ def _run(run: Run, settings: Settings, overlays: Sequence[str] = ()) -> int:
         logging_file=str(CONFIGS / "logging.conf"),
         run_id=run.run_id,
         workflow_type=None,
-        **{name: _literal(value) if name in PLACES else value for name, value in settings.items()},
+        **{name: taken_literally(value) if name in PLACES else value for name, value in settings.items()},
     )
     workflow.initialize()
     results = workflow.run()
@@ -296,7 +296,7 @@ def _overlay(name: str) -> str:
     return str(file)
 
 
-def _literal(text: str) -> str:
+def taken_literally(text: str) -> str:
     """Return a value that MONAI takes for this text, whatever it looks like.
 
     MONAI replaces every ``#`` in a text, and evaluates those that begin with ``$``, ``@`` or ``%``.
@@ -331,7 +331,7 @@ def _export(options: argparse.Namespace, settings: Settings) -> int:
             meta_file=str(CONFIGS / "metadata.json"),
             config_file=str(CONFIGS / "inference.yaml"),
             key_in_ckpt="model" if _is_nested(model_file) else "",
-            model_dir=_literal(str(model_file.parent)),
+            model_dir=taken_literally(str(model_file.parent)),
         )
     except OSError as error:
         raise InputError(f'"{output}" cannot be written: {error.strerror or error}.') from error

@@ -34,10 +34,20 @@ def test_training_leaves_a_network_a_checkpoint_and_pictures(
 ) -> None:
     run(val_interval=val_interval)
     state = torch.load(tmp_path / "model_dir" / "model.pt", weights_only=True)
-    assert set(state) == {"model"}
-    assert float(state["model"]["prototype_mean"].abs().sum()) > 0
+    assert float(state["prototype_mean"].abs().sum()) > 0
     assert (tmp_path / "output_dir" / "checkpoint.pt").is_file()
     assert len(list((tmp_path / "output_dir" / "pictures").glob("*.png"))) == pictures
+
+
+def test_lists_handed_over_train_without_a_data_set(run: Run, labelled_dir: Path, tmp_path: Path) -> None:
+    files = sorted((labelled_dir / "lq").iterdir())
+    entries = [{"image": str(file), "label": str(labelled_dir / "labels" / "lq" / file.name)} for file in files]
+    given = {"train#dataset#data": entries[:4], "validate#dataset#data": entries[4:]}
+    pool = {"dataset_dir": "", "hq_data": str(labelled_dir / "hq")}
+    for task in ("none", "segmentation"):
+        workflow = run(task=task, model_dir=str(tmp_path / task), **pool, **given)
+        assert workflow.check_properties() == []
+        assert (tmp_path / task / "downstream.pt").exists() == (task != "none")
 
 
 def test_training_describes_the_network_and_calibrates_the_report(run: Run, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:
     for axis in range(image.dim() - 1, 1, -1):
         padding += [0, (divisor - image.shape[axis] % divisor) % divisor]
     # A tracer (ONNX) sees one size alone: it must meet the padding, or it would leave it out for every size.
-    if torch.jit.is_tracing() or sum(padding) > 0:
+    if torch.jit.is_tracing() or sum(padding) > 0:  # type: ignore[attr-defined]
         return F.pad(image, padding, mode="replicate")
     return image
 
