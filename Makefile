@@ -145,7 +145,7 @@ $(CONTROLLED)/data/datalist.json: $(if $(IMAGES),$(CONTROLLED)/source.txt) | $(V
 LABEL_VENV := .venv-label
 LABEL_PYTHON ?= $(PYTHON)
 LABEL_PORT ?= 8000
-label: $(LABEL_VENV)/.installed $(VENV)/.installed-demo ## Serve the images in STUDIES=dir (or a DICOMweb address) with MONAI Label
+label: $(LABEL_VENV)/.installed $(VENV)/.installed-train ## Serve the images in STUDIES=dir (or a DICOMweb address) with MONAI Label
 	@test -n "$(STUDIES)" || { echo "Say which images: STUDIES=/path, or STUDIES=http://127.0.0.1:8042/dicom-web" >&2; exit 1; }
 	PATH="$(CURDIR)/$(LABEL_VENV)/bin:$$PATH" $(LABEL_VENV)/bin/python -m monailabel.main start_server \
 		--app label_app --studies $(STUDIES) --host 127.0.0.1 --port $(LABEL_PORT) \
