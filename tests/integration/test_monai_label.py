@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LABEL_PYTHON = Path(os.environ.get("HQGNET_LABEL_PYTHON", ROOT / ".venv-label" / "bin" / "python"))
 MODELS = ROOT / "bundle" / "models"
 ORTHANC_PLUGIN = Path("/usr/lib/orthanc/libOrthancDicomWeb.so")
-START_SECONDS, REQUEST_SECONDS, TRAINING_SECONDS = 180, 300, 600
+START_SECONDS, REQUEST_SECONDS, TRAINING_SECONDS = 400, 400, 900
 
 
 class Server(NamedTuple):
