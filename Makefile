@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark costs test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark costs label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -144,8 +144,29 @@ $(CONTROLLED)/data/datalist.json: $(if $(IMAGES),$(CONTROLLED)/source.txt) | $(V
 	cd bundle && $(RUN) -m scripts.experiments.controlled --image_dir $(abspath $(IMAGES)) --label_dir $(abspath $(LABELS)) \
 		--output_dir $(CONTROLLED)/data $(DEGRADATION)
 
-clean: ## Remove the environment and the caches; the demo stays
-	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
+# MONAI Label has an environment of its own; the bundle that it asks stays in .venv.
+LABEL_VENV := .venv-label
+LABEL_PYTHON ?= $(PYTHON)
+LABEL_PORT ?= 8000
+label: $(LABEL_VENV)/.installed $(VENV)/.installed-train ## Serve the images in STUDIES=dir (or a DICOMweb address) with MONAI Label
+	@test -n "$(STUDIES)" || { echo "Say which images: STUDIES=/path, or STUDIES=http://127.0.0.1:8042/dicom-web" >&2; exit 1; }
+	PATH="$(CURDIR)/$(LABEL_VENV)/bin:$$PATH" $(LABEL_VENV)/bin/python -m monailabel.main start_server \
+		--app label_app --studies $(STUDIES) --host 127.0.0.1 --port $(LABEL_PORT) \
+		$(if $(HQ),--conf hq_dir $(abspath $(HQ))) $(if $(HQ_LABELS),--conf hq_labels_dir $(abspath $(HQ_LABELS))) $(ARGS)
+
+# torch brings what its build for a graphics card needs. Else the list is complete: --no-deps keeps out sam2, which pip would
+# build beside the newest torch.
+$(LABEL_VENV)/.installed: label_app/requirements.txt
+	@$(LABEL_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "MONAI Label's environment is pinned for Python 3.11: name it with 'make LABEL_PYTHON=/path/to/python3.11'." >&2; \
+		exit 1; }
+	$(LABEL_PYTHON) -m venv $(LABEL_VENV)
+	$(LABEL_VENV)/bin/python -m pip install --quiet --constraint label_app/requirements.txt torch
+	$(LABEL_VENV)/bin/python -m pip install --quiet --no-deps --requirement label_app/requirements.txt
+	touch $@
+
+clean: ## Remove the environments and the caches; the demo stays
+	rm -rf $(VENV) $(LABEL_VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
 	find bundle tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-demo: ## Remove the demo's data and results

@@ -30,6 +30,7 @@ LAYERS = (
         "tasks",
         "reports",
         "inference",
+        "downstream",
         "tracked_runs",
         "workflow",
         "api",

@@ -4,6 +4,7 @@
 
 from .batch import INTERRUPTED, BatchEnhancement
 from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate, inference_preprocessing, measured
+from .case_segmenter import CaseSegmenter
 from .loading import describe_settings, load_enhancer
 from .saving import SaveImageAsSourced
 
@@ -11,6 +12,7 @@ __all__ = [
     "INTERRUPTED",
     "BatchEnhancement",
     "CaseEnhancer",
+    "CaseSegmenter",
     "Cue",
     "EnhancedCase",
     "SaveImageAsSourced",

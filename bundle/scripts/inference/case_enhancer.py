@@ -186,6 +186,28 @@ class CaseEnhancer:
         slice_axis = places_in_ras(case.image).index(axis) if scaled.ndim == 4 else None
         return EnhancedCase(item[_PRED].as_tensor(), item.get(_DEVIATION), slice_axis)
 
+    @torch.no_grad()
+    def network_image(self, case: CaseImage, enhance: bool = True) -> tuple[MetaTensor, int]:
+        """Return an image as the downstream network sees it: turned to RAS axes, scaled to [0, 1], and enhanced.
+
+        Args:
+            case: the image.
+            enhance: False leaves the enhancement out.
+
+        Returns:
+            (C, *spatial), with the affine of the RAS axes, and the spatial axis along which the planes are stacked.
+
+        Raises:
+            InputError: when the network cannot take the image.
+        """
+        item = self.preprocessing({_IMAGE: case})
+        scaled, axis = item[_IMAGE], item[SLICE_AXIS]
+        if not enhance:
+            return scaled, axis
+        with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
+            enhanced = self._enhanced(scaled, self.cue.mean, axis)
+        return MetaTensor(enhanced).copy_meta_from(scaled), axis
+
     def _enhanced(self, scaled: MetaTensor, cue: torch.Tensor, axis: int) -> torch.Tensor:
         return self.inferer(scaled.as_tensor()[None], self.network, cue, axis)[0].float()
 
