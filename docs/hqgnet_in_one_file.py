@@ -52,11 +52,6 @@ def haar(x: Tensor) -> Tensor:
     return F.conv2d(x, SIGNS.to(x).repeat(x.shape[1], 1, 1, 1) / 4, stride=2, groups=x.shape[1])
 
 
-def inverse_haar(bands: Tensor) -> Tensor:
-    channels = bands.shape[1] // 4
-    return F.conv_transpose2d(bands, SIGNS.to(bands).repeat(channels, 1, 1, 1), stride=2, groups=channels)
-
-
 def pad(y: Tensor, multiple: int) -> Tensor:
     """Pad each axis at its end, with edge values."""
     rows, columns = (-size % multiple for size in y.shape[2:])
@@ -152,14 +147,11 @@ class Enhancer(nn.Module):
         levels = list(zip(channels[:0:-1], channels[-2::-1], strict=True))  # (below, skip), from deep to fine
         self.decoder = nn.ModuleList(ResidualBlock(below + skip, skip, True) for below, skip in levels)
         self.modulation = nn.ModuleList(VariationalInformationNorm(skip, cue + code) for _, skip in levels)
-        self.final = nn.Conv2d(channels[0], 4 * in_channels, 1)
-        for weight in self.final.parameters() if head == "residual" else ():
+        self.final = nn.Conv2d(channels[0], 12, 1)
+        shapes = ((12 + in_channels, 12), (12, in_channels))  # at full resolution, beside the image
+        self.draw = nn.ModuleList(nn.Conv2d(narrow, wide, 3, padding=1) for narrow, wide in shapes)
+        for weight in self.draw[1].parameters() if head == "residual" else ():
             nn.init.zeros_(weight)  # training starts from the identity
-        # What is drawn block by block is smoothed at full resolution.
-        shapes = ((2 * in_channels, 8), (8, in_channels))
-        self.refine = nn.ModuleList(nn.Conv2d(narrow, wide, 3, padding=1) for narrow, wide in shapes)
-        for weight in self.refine[1].parameters():
-            nn.init.zeros_(weight)
 
     def forward(self, y: Tensor, cue: Tensor) -> tuple[Tensor, list[Tensor]]:
         padded = pad(y, self.stride)
@@ -169,8 +161,8 @@ class Enhancer(nn.Module):
         for block, modulate, skip in zip(self.decoder, self.modulation, features[-2::-1], strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = modulate(block(torch.cat([x, skip], dim=1)), joint)
-        logit = inverse_haar(self.final(x))
-        logit = logit + self.refine[1](activate(self.refine[0](torch.cat([logit, padded], dim=1))))
+        h = F.interpolate(self.final(x), scale_factor=2, mode="bilinear", align_corners=False)
+        logit = self.draw[1](activate(self.draw[0](torch.cat([h, padded], dim=1))))
         if self.head == "residual":  # correct the input; "plain", the paper's, draws the image anew
             logit = logit + torch.logit(padded, eps=0.05)
         return torch.sigmoid(logit)[..., : y.shape[2], : y.shape[3]], features

@@ -16,6 +16,9 @@ from .guidance_encoder import ACTIVATION, pad_to_multiple
 from .haar_split import HaarSplit
 from .variational_norm import VariationalInformationNorm
 
+FULL_RESOLUTION_WIDTH = 12
+"""Channels at full resolution of a reduced network: each costs as much as four at half."""
+
 
 class EnhancerEncoder(nn.Module):
     """The contracting half of the enhancer.
@@ -57,32 +60,29 @@ class EnhancerEncoder(nn.Module):
 
 
 class FullResolution(nn.Module):
-    r"""Bring the result of a network that works at half the resolution back to full resolution.
+    r"""Draw the result of a network that works at half the resolution at full resolution.
 
-    .. math:: f = h + C_2(\mathrm{LeakyReLU}_{0.2}(C_1([h; y]))),\qquad h = \mathrm{Haar}^{-1}(b)
+    .. math:: f = C_2(\mathrm{LeakyReLU}_{0.2}(C_1([\uparrow h;\, y])))
 
-    :math:`C_1, C_2` are 3x3 convolutions, the second of which starts at zero. Without them every block of pixels would
-    be drawn by itself, and errors would show as a pattern with a period of two pixels.
+    The features h are upsampled linearly, and two 3x3 convolutions, C_1 and C_2, see them beside the image y. An
+    inverse Haar transform would draw every block of pixels by itself, which shows as a pattern with a period of two pixels.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels of the image.
-        width: channels between the two convolutions. Defaults to 8.
+        width: channels of h, and between the two convolutions.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, width: int = 8) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, width: int) -> None:
         super().__init__()
-        self.split = HaarSplit(spatial_dims)
-        self.first = Convolution(spatial_dims, 2 * in_channels, width, kernel_size=3, norm=None, act=ACTIVATION)
+        self.upsample = UpSample(spatial_dims, mode="nontrainable", interp_mode="linear", align_corners=False)
+        self.first = Convolution(spatial_dims, width + in_channels, width, kernel_size=3, norm=None, act=ACTIVATION)
         self.second = Conv[Conv.CONV, spatial_dims](width, in_channels, kernel_size=3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
 
-    def forward(self, bands: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Return f, of the shape of ``image``, for bands b, (B, C * 2**D, *spatial / 2), and the image y."""
-        merged = self.split.merge(bands)
-        refined: torch.Tensor = self.second(self.first(torch.cat([merged, image], dim=1)))
-        return merged + refined
+    def forward(self, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Return f, of the shape of ``image``, for features h, (B, width, *spatial / 2), and the image y."""
+        drawn: torch.Tensor = self.second(self.first(torch.cat([self.upsample(features), image], dim=1)))
+        return drawn
 
 
 class Enhancer(nn.Module):
@@ -98,7 +98,7 @@ class Enhancer(nn.Module):
     - ``"plain"``: :math:`\hat x = \mathrm{sigmoid}(f)`, the head of the paper.
 
     With a ``reduction`` of 2 all of this works at half the resolution, between a :class:`HaarSplit` and
-    :class:`FullResolution`.
+    :class:`FullResolution`, which draws f.
 
     Images of any size are padded (edge values) to a multiple of the network's stride inside, and cropped afterwards.
 
@@ -157,12 +157,13 @@ class Enhancer(nn.Module):
         self.modulation = nn.ModuleList(
             VariationalInformationNorm(spatial_dims, skip, cue_channels + code_channels) for skip in deep_to_fine[1:]
         )
-        bands = in_channels * reduction**spatial_dims
-        self.final = Conv[Conv.CONV, spatial_dims](channels[0], bands, kernel_size=1)
-        self.full_resolution = FullResolution(spatial_dims, in_channels) if reduction == 2 else None
+        drawn = in_channels if reduction == 1 else FULL_RESOLUTION_WIDTH
+        self.final = Conv[Conv.CONV, spatial_dims](channels[0], drawn, kernel_size=1)
+        self.full_resolution = FullResolution(spatial_dims, in_channels, drawn) if reduction == 2 else None
         if head == "residual":
-            nn.init.zeros_(self.final.weight)
-            nn.init.zeros_(self.final.bias)
+            last = self.final if self.full_resolution is None else self.full_resolution.second
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def pad(self, image: torch.Tensor) -> torch.Tensor:
         """Pad each spatial axis at its end, with edge values, to the next multiple of the stride."""
@@ -177,7 +178,7 @@ class Enhancer(nn.Module):
         return self.code(self.global_pool(bottleneck).flatten(1))
 
     def decode(self, features: list[torch.Tensor], cue: torch.Tensor, code: torch.Tensor | None = None) -> torch.Tensor:
-        """Turn encoder features and a cue into the correction f, in the bands of a reduced network.
+        """Turn encoder features and a cue into the correction f; in a reduced network, into what it is drawn from.
 
         Args:
             features: what ``encoder`` returned, finest first.
@@ -185,7 +186,7 @@ class Enhancer(nn.Module):
             code: v_y, (B, code_channels); that of the features where None.
 
         Returns:
-            f, (B, C, *padded spatial), or its bands, (B, C * 2**D, *padded spatial / 2).
+            f, (B, C, *padded spatial), or h of :class:`FullResolution`, (B, width, *padded spatial / 2).
         """
         x = features[-1]
         if code is None:

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Half the resolution in more channels, and back: the Haar transform as the door of a network."""
+"""Half the resolution in more channels: the Haar transform as the door of a network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ class HaarSplit(nn.Module):
 
     .. math:: b_k = 2^{-D}\sum_p \sigma_k(p)\,x(p), \qquad x(p) = \sum_k \sigma_k(p)\,b_k, \qquad \sigma_k(p) = \pm 1
 
-    Nothing is lost: :meth:`merge` is the inverse. A network that works between the two has a quarter (an eighth) of the
-    pixels and as much information.
+    Nothing is lost. A network behind it has a quarter (an eighth) of the pixels and as much information.
 
     Args:
         spatial_dims: D, 2 or 3.
@@ -49,20 +48,7 @@ class HaarSplit(nn.Module):
             (B, C * 2**D, *spatial / 2): of each channel the mean first.
         """
         channels = image.shape[1]
-        weight = self._kernels(image, channels) / self.bands
+        weight = torch.cat([self.signs.to(image.dtype) / self.bands] * channels)
         if self.spatial_dims == 2:
             return torch.conv2d(image, weight, stride=2, groups=channels)
         return torch.conv3d(image, weight, stride=2, groups=channels)
-
-    @torch.jit.export
-    def merge(self, bands: torch.Tensor) -> torch.Tensor:
-        """Return the image, (B, C, *spatial), of its bands, (B, C * 2**D, *spatial / 2)."""
-        channels = bands.shape[1] // self.bands
-        weight = self._kernels(bands, channels)
-        if self.spatial_dims == 2:
-            return torch.conv_transpose2d(bands, weight, stride=2, groups=channels)
-        return torch.conv_transpose3d(bands, weight, stride=2, groups=channels)
-
-    def _kernels(self, like: torch.Tensor, channels: int) -> torch.Tensor:
-        kernels = self.signs.to(like.dtype)
-        return torch.cat([kernels] * channels)
