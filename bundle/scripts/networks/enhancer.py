@@ -65,7 +65,8 @@ class FullResolution(nn.Module):
     .. math:: f = C_2(\mathrm{LeakyReLU}_{0.2}(C_1([\uparrow h;\, y])))
 
     The features h are upsampled linearly, and two 3x3 convolutions, C_1 and C_2, see them beside the image y. An
-    inverse Haar transform would draw every block of pixels by itself, which shows as a pattern with a period of two pixels.
+    inverse Haar transform would draw every block of pixels by itself, which shows as a pattern with a period of two
+    pixels.
 
     Args:
         spatial_dims: number of spatial dimensions, 2 or 3.
