@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ablation experiment experiment-classification experiment-controlled benchmark costs test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark costs label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -53,21 +53,33 @@ format: $(VENV)/.installed-dev ## Mend style and format where a program can
 types: $(VENV)/.installed-dev ## Check the types
 	$(RUN) -m mypy
 
+weights: $(VENV)/.installed-test ## Make what follows from the weights in bundle/models anew: models/model.ts
+	cd bundle && $(RUN) -m monai.bundle ckpt_export network_def --filepath models/model.ts --ckpt_file models/model.pt \
+		--meta_file configs/metadata.json --config_file configs/inference.yaml
+
+# monai.bundle.load knows JSON alone.
+json: $(VENV)/.installed-test ## Write configs/train.json and inference.json, the YAML files once more, anew
+	cd bundle/configs && for name in train inference; do $(RUN) -c "from monai.bundle import ConfigParser as parser; \
+		parser.export_config_file(parser.load_config_file('$$name.yaml'), '$$name.json', indent=2)" || exit 1; done
+
 # The parts of enhancement without labels, switched off one at a time.
 ABLATION := $(DEMO)/ablation
-ABLATION_ARGS := --epochs 8 --steps_per_epoch 100 --warmup_epochs 5 --val_interval 8 --mlflow False --calibrates False
+ABLATION_ARGS := --epochs 8 --steps_per_epoch 100 --restoration_epochs 3 --warmup_epochs 7 --val_interval 8 --mlflow False --calibrates False
 full :=
 without-guidance := --network_def\#guided False --loss_weights\#consistency 0 --loss_weights\#kl 0
 without-restoration := --loss_weights\#restoration 0
 without-tone-curves := --train\#degradation\#tone_prob 0
 without-falling-curves := --train\#degradation\#falling 0
+with-bright-bone := --train\#degradation\#no_signal 0
+without-style := --loss_weights\#style 0
 without-consistency := --loss_weights\#consistency 0
 without-wavelet := --loss_weights\#wavelet 0
 without-multi-encoder := --loss_weights\#multi_encoder 0
 without-adversarial := --loss_weights\#adversarial 0
 with-residual-head := --network_def\#head residual
-VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves without-consistency \
-	without-wavelet without-multi-encoder without-adversarial with-residual-head
+with-full-resolution := --network_def\#reduction 1 --network_channels "[16,32,64,128]" --guidance_channels "[16,32,64]"
+VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves with-bright-bone without-style \
+	without-consistency without-wavelet without-multi-encoder without-adversarial with-residual-head with-full-resolution
 
 ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the method off, one at a time
 	@for variant in $(VARIANTS); do echo "== $$variant"; grep -E '^(\||-)' $(ABLATION)/$$variant/guidance.md; done
@@ -99,7 +111,7 @@ experiment-classification: demo/lesions/datalist.json ## The same for classifica
 # INPUT may name other images, and ARGS further settings.
 INPUT ?= --datalist $(DEMO)/data/datalist.json
 benchmark: demo/data/datalist.json ## Enhance the demo's test patients with the supplied network, and say how fast that goes
-	cd bundle && $(RUN) -m monai.bundle run --config_file configs/inference.yaml $(INPUT) \
+	cd bundle && $(RUN) -m monai.bundle run enhancing --config_file configs/inference.yaml $(INPUT) \
 		--output_dir $(DEMO)/enhanced $(ARGS)
 
 costs: ## Measure what a training step of each hypergradient costs; nothing else should run meanwhile
@@ -132,8 +144,29 @@ $(CONTROLLED)/data/datalist.json: $(if $(IMAGES),$(CONTROLLED)/source.txt) | $(V
 	cd bundle && $(RUN) -m scripts.experiments.controlled --image_dir $(abspath $(IMAGES)) --label_dir $(abspath $(LABELS)) \
 		--output_dir $(CONTROLLED)/data $(DEGRADATION)
 
-clean: ## Remove the environment and the caches; the demo stays
-	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
+# MONAI Label has an environment of its own; the bundle that it asks stays in .venv.
+LABEL_VENV := .venv-label
+LABEL_PYTHON ?= $(PYTHON)
+LABEL_PORT ?= 8000
+label: $(LABEL_VENV)/.installed $(VENV)/.installed-train ## Serve the images in STUDIES=dir (or a DICOMweb address) with MONAI Label
+	@test -n "$(STUDIES)" || { echo "Say which images: STUDIES=/path, or STUDIES=http://127.0.0.1:8042/dicom-web" >&2; exit 1; }
+	PATH="$(CURDIR)/$(LABEL_VENV)/bin:$$PATH" $(LABEL_VENV)/bin/python -m monailabel.main start_server \
+		--app label_app --studies $(STUDIES) --host 127.0.0.1 --port $(LABEL_PORT) \
+		$(if $(HQ),--conf hq_dir $(abspath $(HQ))) $(if $(HQ_LABELS),--conf hq_labels_dir $(abspath $(HQ_LABELS))) $(ARGS)
+
+# torch brings what its build for a graphics card needs. Else the list is complete: --no-deps keeps out sam2, which pip would
+# build beside the newest torch.
+$(LABEL_VENV)/.installed: label_app/requirements.txt
+	@$(LABEL_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "MONAI Label's environment is pinned for Python 3.11: name it with 'make LABEL_PYTHON=/path/to/python3.11'." >&2; \
+		exit 1; }
+	$(LABEL_PYTHON) -m venv $(LABEL_VENV)
+	$(LABEL_VENV)/bin/python -m pip install --quiet --constraint label_app/requirements.txt torch
+	$(LABEL_VENV)/bin/python -m pip install --quiet --no-deps --requirement label_app/requirements.txt
+	touch $@
+
+clean: ## Remove the environments and the caches; the demo stays
+	rm -rf $(VENV) $(LABEL_VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache
 	find bundle tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-demo: ## Remove the demo's data and results

@@ -44,18 +44,32 @@ class ResidualBlock(nn.Module):
         return activate(self.normalise(self.second(activate(self.normalise(self.first(x)))))) + self.shortcut(x)
 
 
+SIGNS = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]).reshape(4, 1, 2, 2)
+
+
+def haar(x: Tensor) -> Tensor:
+    """Half the resolution: mean and three differences of each block of four pixels, (B, 4 C, H / 2, W / 2)."""
+    return F.conv2d(x, SIGNS.to(x).repeat(x.shape[1], 1, 1, 1) / 4, stride=2, groups=x.shape[1])
+
+
+def pad(y: Tensor, multiple: int) -> Tensor:
+    """Pad each axis at its end, with edge values."""
+    rows, columns = (-size % multiple for size in y.shape[2:])
+    return F.pad(y, (0, columns, 0, rows), mode="replicate") if rows or columns else y
+
+
 class Pyramid(nn.Module):
     """Features of an image, finest first. Those of a guide keep brightness and contrast: no layer normalises them."""
 
     def __init__(self, in_channels: int, channels: Widths, of_guide: bool) -> None:
         super().__init__()
         self.of_guide = of_guide
-        self.stem = nn.Conv2d(in_channels, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(4 * in_channels, channels[0], 3, padding=1)
         widths = zip((channels[0], *channels), channels, strict=False)
         self.blocks = nn.ModuleList(ResidualBlock(narrow, wide, not of_guide) for narrow, wide in widths)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        x, features = activate(self.stem(image)), []
+        x, features = activate(self.stem(haar(pad(image, 2)))), []
         for level, block in enumerate(self.blocks):
             x = block(F.avg_pool2d(x, 2) if level and not self.of_guide else x)
             x = F.avg_pool2d(x, 2, ceil_mode=True) if self.of_guide else x
@@ -84,6 +98,7 @@ class GuidanceEncoder(nn.Module):
 
 def statistics(z: Tensor, features: list[Tensor]) -> Tensor:
     weight, found = (z.mean(1, keepdim=True) / 0.1).clamp(1e-3, 1.0), list[Tensor]()
+    weight = F.avg_pool2d(weight, 2, ceil_mode=True)
     for level in features:
         weight = F.avg_pool2d(weight, 2, ceil_mode=True)
         share = weight / weight.sum((2, 3), keepdim=True)
@@ -122,34 +137,32 @@ class VariationalInformationNorm(nn.Module):
 
 
 class Enhancer(nn.Module):
-    """A U-shaped generator. Each decoder level is modulated by the joint cue v_c = [v_z; v_y]."""
+    """A U-shaped generator, at half the resolution. The joint cue v_c = [v_z; v_y] modulates each decoder level."""
 
     def __init__(self, in_channels: int, channels: Widths, cue: int, code: int, head: str) -> None:
         super().__init__()
-        self.stride, self.head = 2 ** (len(channels) - 1), head
+        self.stride, self.head = 2 ** len(channels), head
         self.encoder = Pyramid(in_channels, channels, of_guide=False)
         self.code = nn.Linear(channels[-1], code)
         levels = list(zip(channels[:0:-1], channels[-2::-1], strict=True))  # (below, skip), from deep to fine
         self.decoder = nn.ModuleList(ResidualBlock(below + skip, skip, True) for below, skip in levels)
         self.modulation = nn.ModuleList(VariationalInformationNorm(skip, cue + code) for _, skip in levels)
-        self.final = nn.Conv2d(channels[0], in_channels, 1)
-        for weight in self.final.parameters() if head == "residual" else ():
+        self.final = nn.Conv2d(channels[0], 12, 1)
+        shapes = ((12 + in_channels, 12), (12, in_channels))  # at full resolution, beside the image
+        self.draw = nn.ModuleList(nn.Conv2d(narrow, wide, 3, padding=1) for narrow, wide in shapes)
+        for weight in self.draw[1].parameters() if head == "residual" else ():
             nn.init.zeros_(weight)  # training starts from the identity
 
-    def pad(self, y: Tensor) -> Tensor:
-        """Pad each axis at its end, with edge values, to a multiple of the stride."""
-        rows, columns = (-size % self.stride for size in y.shape[2:])
-        return F.pad(y, (0, columns, 0, rows), mode="replicate") if rows or columns else y
-
     def forward(self, y: Tensor, cue: Tensor) -> tuple[Tensor, list[Tensor]]:
-        padded = self.pad(y)
+        padded = pad(y, self.stride)
         features = self.encoder(padded)
         x = features[-1]
         joint = torch.cat([cue, self.code(x.mean((2, 3)))], dim=1)
         for block, modulate, skip in zip(self.decoder, self.modulation, features[-2::-1], strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = modulate(block(torch.cat([x, skip], dim=1)), joint)
-        logit = self.final(x)
+        h = F.interpolate(self.final(x), scale_factor=2, mode="bilinear", align_corners=False)
+        logit = self.draw[1](activate(self.draw[0](torch.cat([h, padded], dim=1))))
         if self.head == "residual":  # correct the input; "plain", the paper's, draws the image anew
             logit = logit + torch.logit(padded, eps=0.05)
         return torch.sigmoid(logit)[..., : y.shape[2], : y.shape[3]], features
@@ -293,8 +306,16 @@ WEIGHTS = {
     "wavelet": 0.1,
     "multi_encoder": 0.1,
     "restoration": 10.0,
+    "style": 0.2,
     "kl": 1e-3,
 }
+
+
+def style_disagreement(cues: Tensor, others: Tensor) -> Tensor:
+    """L_sty: a study has one style, so the cues of its slices should agree, relative to those of other studies."""
+    distances = (cues[:, None] - others[None]).square().mean(2)
+    different = ~torch.eye(len(cues), dtype=torch.bool)
+    return distances.diagonal().mean() / (distances.detach()[different].mean() + 1e-3)
 
 
 def guidance_terms(network: HQGNet, z: Tensor, clean: Tensor, degraded: Tensor) -> dict[str, Tensor]:
@@ -302,7 +323,10 @@ def guidance_terms(network: HQGNet, z: Tensor, clean: Tensor, degraded: Tensor) 
     mean, log_variance = network.guidance(z)
     kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
     restored = network.enhancer(degraded, network.draw_cue(mean, log_variance))[0]
-    terms = {"restoration": restoration_loss(restored, clean), "kl": kl.mean()}
+    with torch.no_grad():
+        other, _ = network.guidance(clean)
+    style = style_disagreement(mean, other)
+    terms = {"restoration": restoration_loss(restored, clean), "style": style, "kl": kl.mean()}
     return {name: WEIGHTS[name] * term for name, term in terms.items()}
 
 
@@ -310,7 +334,7 @@ def unpaired_terms(network: HQGNet, d: Discriminator, y: Tensor, e: Enhanced) ->
     """The weighted terms of low-quality images. With those of the guide, enhancer and encoder minimise their sum."""
     by_d, by_g = frozen(d, e.pred), frozen(network.guidance.trunk, e.pred)
     cue = frozen(network.guidance.mean, statistics(e.pred, by_g))
-    by_e = frozen(network.enhancer.encoder, network.enhancer.pad(e.pred))
+    by_e = frozen(network.enhancer.encoder, pad(e.pred, network.enhancer.stride))
     with torch.no_grad():
         of_d, of_g = d(y)[:-1], network.guidance.trunk(y)
     terms = {

@@ -138,6 +138,11 @@ def evaluated(expression: str, **content: Any) -> Any:
     return parser.get_parsed_content("result")
 
 
+@pytest.mark.parametrize(("value", "expected"), [("$[1]", None), ([{"image": "a"}], [{"image": "a"}]), ([], [])])
+def test_a_list_in_the_place_of_an_expression_was_handed_over(value: Any, expected: Any) -> None:
+    assert evaluated("command_line.handed_over('part#data')", part={"data": value}) == expected
+
+
 def test_settings_are_the_plain_values_by_path() -> None:
     content = {
         "epochs": 3,

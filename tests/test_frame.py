@@ -54,8 +54,8 @@ def test_source_file_begins_with_the_licence(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=relative)
 def test_imported_packages_are_dependencies(path: Path) -> None:
-    # The demo's images are made with packages of their own, which nobody who brings images needs.
-    allowed = RUNTIME + (EXTRAS["demo"] if path.name == "simulated_patients.py" else [])
+    # Training, and the demo's images, need packages of their own, which nobody who enhances images needs.
+    allowed = RUNTIME + EXTRAS["train"] + (EXTRAS["demo"] if path.name == "simulated_patients.py" else [])
     declared = {MODULES_OF.get(canonicalize_name(r.name), r.name) for r in allowed}
     assert third_party_imports(path) <= declared
 

@@ -61,11 +61,12 @@ def copied(source: nn.Module, target: Any) -> Any:
 
 def networks(head: str = "plain") -> tuple[HQGNet, DetailDiscriminator, Any, Any]:
     torch.manual_seed(0)
-    network = HQGNet(2, 1, (4, 6, 8), (4, 6), cue_channels=5, code_channels=3, head=head)
+    network = HQGNet(2, 1, (4, 6, 8), (4, 6), cue_channels=5, code_channels=3, head=head, reduction=2)
     for modulation in network.enhancer.modulation:
         nn.init.normal_(modulation.norm.scale_and_shift.weight, std=0.3)
         modulation.norm.rho.data = torch.linspace(0, 1, len(modulation.norm.rho))  # some leave [0, 1] and are clamped
     nn.init.normal_(network.enhancer.final.weight, std=0.3)
+    nn.init.normal_(network.enhancer.full_resolution.second.weight, std=0.3)
     # One log-variance is clamped.
     nn.init.normal_(network.guidance.mean.weight, std=3.0)
     network.guidance.log_variance.bias.data[0] = -11.0

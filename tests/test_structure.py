@@ -23,9 +23,21 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 
 # From below to above: a package imports those before it, never those after it.
 LAYERS = (
-    ["errors", "files", "rng_state", "command_line", "model_spec"]
+    ["errors", "files", "version", "rng_state", "command_line", "model_spec", "model_card"]
     + ["networks", "io", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
-    + ["handlers", "tasks", "reports", "inference", "workflow", "experiments"]
+    + [
+        "handlers",
+        "tasks",
+        "reports",
+        "inference",
+        "downstream",
+        "tracked_runs",
+        "workflow",
+        "api",
+        "served_model",
+        "program",
+        "experiments",
+    ]
 )
 
 # The constructors that may have more arguments, from the one list of them: ruff's exceptions in pyproject.toml.

@@ -130,9 +130,3 @@ def test_the_downstream_experiment_is_refused_before_its_arms_are_trained(
 
 def test_a_model_of_few_validation_images_is_not_calibrated() -> None:
     workflow.calibrate_model("/nowhere/model.pt", [{"image": "a"}, {"image": "b"}], "cpu")
-
-
-@pytest.mark.parametrize(("input_dir", "output_dir", "message"), [("", "x", "what to enhance"), ("x", "", "where")])
-def test_inference_needs_images_and_a_place(input_dir: str, output_dir: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        workflow.begin_inference(input_dir, None, output_dir, {})

@@ -19,14 +19,19 @@ import fire.parser
 import monai.bundle
 from monai.bundle import ConfigParser
 
-from .errors import InputError
+from .errors import InputError, require
 
 __all__ = [
     "FORMER_SETTINGS",
     "arguments_of",
+    "check_flags",
+    "end_command",
     "executed_configuration",
     "executed_settings",
+    "handed_over",
+    "refuse_unknown",
     "refuse_unknown_settings",
+    "refuse_wrong_types",
     "running_parser",
     "tracked_parameters",
 ]
@@ -97,7 +102,10 @@ FORMER_SETTINGS = {
     "model_description": "model_spec",
 }
 """Settings of former versions, and the path that each has now."""
-_PLACES = ("input_dir", "output_dir", "dataset_dir", "datalist", "model_dir", "model_file", "guide", "bundle_root")
+_PLACES = (
+    *("input_dir", "output_dir", "dataset_dir", "datalist", "hq_data", "model_dir", "model_file", "guide"),
+    "bundle_root",
+)
 """Settings that name files and folders."""
 
 _LIKE_A_NAME = re.compile(r"\$[\w ./~+-]*")
@@ -120,15 +128,26 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         InputError: naming the setting and its present name or, where there is one, a similar name.
     """
     if arguments is None:
-        arguments = sys.argv[1:] if Path(sys.argv[0]).parent.name == "bundle" else []
+        arguments = sys.argv[1:] if _is_monais_command() else []
     if not arguments or arguments[0] != "run":
         return
     given = _values(arguments)
-    files = given.get("config_file")
-    if not files:
-        return
-    _refuse_places_that_are_rewritten(_texts(arguments))
-    known = set(ConfigParser.load_config_files(files)) | _OWN
+    if given.get("config_file"):
+        _refuse_places_that_are_rewritten(_texts(arguments))
+        refuse_unknown(given["config_file"], {name: value for name, value in given.items() if name not in _OWN})
+
+
+def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse settings that no configuration file has, see :func:`refuse_unknown_settings`.
+
+    Args:
+        files: the configuration files.
+        given: settings by name or path, and their values.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    known = set(ConfigParser.load_config_files(files))
     for name, value in given.items():
         first, *rest = name.replace("::", "#").split("#")
         if value == "transfer" and rest[-1:] == ["warmup_objective"]:
@@ -160,6 +179,67 @@ def _refuse_places_that_are_rewritten(given: Mapping[str, str]) -> None:
             )
 
 
+def refuse_wrong_types(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse a value of another type than the configuration files have: a word in the place of a number.
+
+    Expressions and references (``$``, ``@``, ``%``) are left alone, and so are settings whose default is one, a text or
+    null. None is taken for everything but a truth value.
+
+    Args:
+        files: the configuration files.
+        given: settings by name or path, and their values.
+
+    Raises:
+        InputError: naming the setting and what it takes.
+    """
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+    kinds: list[tuple[type | tuple[type, ...], str]] = [
+        (bool, "True or False"),
+        ((int, float), "a number"),
+        (list, "a list"),
+        (dict, "a dictionary"),
+    ]
+    for name, value in given.items():
+        default = parser.get(name)
+        kind, words = next(((kind, words) for kind, words in kinds if isinstance(default, kind)), (object, ""))
+        is_code = isinstance(value, str) and value.startswith(("$", "@", "%"))
+        is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool) or kind is object)
+        if not is_right and not is_code and (value is not None or kind is bool):
+            raise InputError(f"--{name} takes {words}, such as {default}, not {value}.")
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Refuse a word where True or False is due.
+
+    Args:
+        flags: settings by name.
+
+    Raises:
+        InputError: naming the settings.
+    """
+    wrong = [name for name, value in flags.items() if not isinstance(value, bool)]
+    require(
+        not wrong, f"{', '.join(wrong)}: give True or False, which the command line takes with a capital letter only."
+    )
+
+
+def end_command(status: int) -> int:
+    """Give the command ``python -m monai.bundle`` an exit status.
+
+    Args:
+        status: of the command; 0 is success.
+
+    Returns:
+        The status, in every other program: there a workflow's run returns, whatever became of it.
+
+    Raises:
+        SystemExit: in MONAI's command, with the status.
+    """
+    if _is_monais_command():
+        sys.exit(status)
+    return status
+
+
 def running_parser() -> ConfigParser:
     """Return the parser of the configuration in which the calling expression stands.
 
@@ -176,6 +256,19 @@ def running_parser() -> ConfigParser:
             return parser
         frame = frame.f_back
     raise RuntimeError("No configuration is being evaluated: call this in an expression of one.")
+
+
+def handed_over(path: str) -> list[Any] | None:
+    """Return the list that a program put in the place of an expression of the configuration.
+
+    Args:
+        path: of the value, such as ``"train#dataset#data"``.
+
+    Returns:
+        The list; None where the value is still an expression.
+    """
+    value = running_parser()[path]
+    return value if isinstance(value, list) else None
 
 
 def executed_configuration() -> dict[str, Any]:
@@ -237,6 +330,11 @@ def arguments_of(identifier: str) -> dict[str, Any]:
     bound = inspect.signature(getattr(importlib.import_module(module), name)).bind(**given)
     bound.apply_defaults()
     return dict(bound.arguments)
+
+
+def _is_monais_command() -> bool:
+    """Whether this process is ``python -m monai.bundle``."""
+    return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def _is_plain(value: Any) -> bool:

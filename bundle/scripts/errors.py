@@ -11,7 +11,7 @@ from typing import Any
 
 import fire
 
-__all__ = ["InputError", "find_input_error", "require", "run_command", "show_input_errors_plainly"]
+__all__ = ["InputError", "find_input_error", "plain_sentence", "require", "run_command", "show_input_errors_plainly"]
 
 
 class InputError(ValueError):
@@ -43,7 +43,8 @@ def find_input_error(error: BaseException) -> InputError | None:
     return None
 
 
-def _sentence(error: InputError) -> str:
+def plain_sentence(error: InputError) -> str:
+    """Return the sentence for the user."""
     # A worker process of a DataLoader hands over a whole traceback. Its last line is the sentence.
     last_line = (str(error).strip().splitlines() or ["unknown input error"])[-1]
     return last_line.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")
@@ -70,7 +71,7 @@ def show_input_errors_plainly(status: int = 1) -> None:
         if input_error is None:
             previous(kind, error, traceback)
         else:
-            sys.stderr.write(f"error: {_sentence(input_error)}\n")
+            sys.stderr.write(f"error: {plain_sentence(input_error)}\n")
             sys.stderr.flush()
             if status != 1:
                 sys.exit(status)

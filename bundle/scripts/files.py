@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are complete or not there at all."""
+"""Where the bundle lies, and files that are complete or not there at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "bundle_root"]
+
+
+def bundle_root() -> str:
+    """Return the folder of the bundle, which holds ``configs`` and ``models``, as an absolute path.
+
+    It is found from the place of this package and not from the working directory: the package's own folder where the
+    package was installed, the folder around it in a bundle.
+    """
+    package = Path(__file__).absolute().parent
+    return str(package if (package / "configs").is_dir() else package.parent)
 
 
 @contextmanager

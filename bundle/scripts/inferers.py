@@ -10,13 +10,15 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.data.utils import dense_patch_slices
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
-from monai.utils import ensure_tuple_rep
+from monai.utils import convert_to_tensor, ensure_tuple_rep
 from torch.nn import functional as F
 
 from .errors import InputError
 from .networks import HQGNet, JointNorm, pad_to_multiple
+from .transforms import SLICE_AXIS
 
 
 class EnhancementInferer(Inferer):
@@ -158,6 +160,9 @@ class ConsistentInferer(Inferer):
         batch_size: number of slices that go through the network together.
         parts: from how many planes, at most, the LQ code is taken; from eight tiles where planes are tiled.
 
+    Attributes:
+        cue: v_z, (1, cue_channels), of a guide of the user's choice, for calls that give none; None: the prototype.
+
     Raises:
         InputError: when an argument is out of range.
     """
@@ -187,6 +192,7 @@ class ConsistentInferer(Inferer):
         self.overlap = overlap
         self.batch_size = batch_size
         self.parts = parts
+        self.cue: torch.Tensor | None = None
 
     @torch.no_grad()
     def __call__(  # type: ignore[override]
@@ -194,7 +200,7 @@ class ConsistentInferer(Inferer):
         inputs: torch.Tensor,
         network: HQGNet,
         cue: torch.Tensor | None = None,
-        slice_axis: int = 2,
+        slice_axis: int | None = None,
     ) -> torch.Tensor:
         """Enhance one image.
 
@@ -202,8 +208,9 @@ class ConsistentInferer(Inferer):
             inputs: (1, C, *spatial) in [0, 1], with as many spatial dimensions as the network or, for a 2-D network,
                 one more. It may lie on another device than the network, where it does not fit there.
             network: in evaluation mode.
-            cue: v_z, (1, cue_channels); the stored prototype where None.
-            slice_axis: spatial axis along which the slices of a volume are stacked.
+            cue: v_z, (1, cue_channels); where None, the inferer's own or else the stored prototype.
+            slice_axis: spatial axis along which the slices of a volume are stacked. Defaults to None: what
+                :class:`scripts.transforms.SliceAxisd` wrote into the image's metadata, else 2.
 
         Returns:
             The enhanced image, of the shape and on the device of ``inputs``.
@@ -214,8 +221,10 @@ class ConsistentInferer(Inferer):
         dims = inputs.ndim - 2
         if dims != self.spatial_dims and not (dims == 3 and self.spatial_dims == 2):
             raise _other_dimensions(dims, self.spatial_dims)
-        device = network.prototype_mean.device
-        cue = network.prototype_mean.unsqueeze(0) if cue is None else cue.to(device)
+        slice_axis = _slice_axis(inputs) if slice_axis is None else slice_axis
+        inputs = convert_to_tensor(inputs, track_meta=False)
+        device, prototype = network.prototype_mean.device, network.prototype_mean.unsqueeze(0)
+        cue = next(given for given in (cue, self.cue, prototype) if given is not None).to(device)
         sliced = dims != self.spatial_dims
         plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
         window = [min(size, side) for size, side in zip(plane, self._window(network), strict=True)]
@@ -293,6 +302,11 @@ class ConsistentInferer(Inferer):
             for tile in dense_patch_slices(shape, side, side)
         ]
         return torch.stack([images[places[number]] for number in _evenly(len(places), self.tiles)])
+
+
+def _slice_axis(image: torch.Tensor) -> int:
+    """Return the axis of the slices that an image's metadata names, or else 2."""
+    return int(image.meta.get(SLICE_AXIS, 2)) if isinstance(image, MetaTensor) else 2
 
 
 def _other_dimensions(dims: int, spatial_dims: int) -> InputError:

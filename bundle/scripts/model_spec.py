@@ -18,10 +18,10 @@ __all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest"]
 
 VERSION = 2
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
-_OPTIONAL = ("thresholds", "downstream", "styles")
+_OPTIONAL = ("thresholds", "downstream", "styles", "run_id")
 NETWORK_SETTINGS = (
     *("spatial_dims", "in_channels", "channels", "guidance_channels"),
-    *("cue_channels", "code_channels", "head", "guided"),
+    *("cue_channels", "code_channels", "head", "guided", "reduction"),
 )
 """Arguments of :class:`scripts.networks.HQGNet`."""
 
@@ -43,6 +43,7 @@ class ModelSpec:
             to None: there is none.
         styles: prototypes of the styles of the high-quality set by name, each with ``"mean"`` and ``"std"`` of its
             cues, lists of floats. Defaults to None: the set names none.
+        run_id: the MLflow run that trained the network. Defaults to None: it was not tracked.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ModelSpec:
         thresholds: Mapping[str, Any] | None = None,
         downstream: Mapping[str, Any] | None = None,
         styles: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
     ) -> None:
         self.network = dict(network)
         self.percentiles = (float(percentiles[0]), float(percentiles[1]))
@@ -62,6 +64,7 @@ class ModelSpec:
         self.thresholds = None if thresholds is None else dict(thresholds)
         self.downstream = None if downstream is None else dict(downstream)
         self.styles = None if styles is None else dict(styles)
+        self.run_id = None if run_id is None else str(run_id)
 
     @staticmethod
     def path_beside(model_file: str | Path) -> Path:

@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.transforms import Compose
+from ignite.engine import Engine, Events
 from torch import nn
 
-from .command_line import refuse_unknown_settings
+from .command_line import check_flags, refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
-from .handlers import load_model
-from .inference import CaseEnhancer, calibrate
-from .inferers import ConsistentInferer, usable_device
+from .handlers.tracking_store import require_mlflow
+from .inference import calibrate, load_enhancer
 from .io import find_cases
-from .model_spec import ModelSpec
 from .networks import HQGNet
 from .reports import SafetyThresholds
 from .tasks import TASKS, Entries, Task, labelled_entries
-from .transforms import CheckImaged, OrientVolumesd, RescaleIntensityd
 
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
@@ -57,7 +54,9 @@ def begin(settings: Settings) -> None:
     """
     show_input_errors_plainly()
     refuse_unknown_settings()
-    _check_flags({name: settings[name] for name in _FLAGS if name in settings})
+    check_flags({name: settings[name] for name in _FLAGS if name in settings})
+    if settings["mlflow"]:
+        require_mlflow()
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
@@ -180,13 +179,6 @@ def check_downstream_experiment(settings: Settings, datalists: Datalists, task: 
     )
 
 
-def _check_flags(flags: Settings) -> None:
-    wrong = [name for name, value in flags.items() if not isinstance(value, bool)]
-    require(
-        not wrong, f"{', '.join(wrong)}: give True or False, which the command line takes with a capital letter only."
-    )
-
-
 # ---------------------------------------------------------------------------------------------- training and evaluation
 
 
@@ -244,7 +236,12 @@ def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | t
 
 
 def train(
-    trainer: Any, checkpoint: Any, early_stop: Any = None, resume: bool = False, pause_after: int | None = None
+    trainer: Any,
+    checkpoint: Any,
+    early_stop: Any = None,
+    resume: bool = False,
+    pause_after: int | None = None,
+    finish: Iterable[Callable[[], Any]] = (),
 ) -> None:
     """Train, or go on with a training.
 
@@ -254,12 +251,22 @@ def train(
         early_stop: the :class:`scripts.handlers.EarlyStop` of the evaluator. Defaults to None.
         resume: whether to go on from the checkpoint. Defaults to False.
         pause_after: the epoch after which the training pauses. Defaults to None.
+        finish: steps after the last epoch. They belong to the MLflow run, which ends after them. Defaults to none.
     """
     if early_stop is not None:
         early_stop.set_trainer(trainer)
     if resume:
         checkpoint.resume(trainer, pause_after)
+    for step in finish:
+        trainer.add_event_handler(Events.COMPLETED, _without_engine(step))
     trainer.run()
+
+
+def _without_engine(step: Callable[[], Any]) -> Callable[[Engine], None]:
+    def handler(engine: Engine) -> None:
+        step()
+
+    return handler
 
 
 def calibrate_model(model_file: str | Path, entries: Entries, device: str | torch.device, samples: int = 8) -> None:
@@ -273,25 +280,7 @@ def calibrate_model(model_file: str | Path, entries: Entries, device: str | torc
     """
     if len(entries) < SafetyThresholds.LEAST_CASES:
         return
-    spec, device = ModelSpec.load(model_file), usable_device(device)
-    network = HQGNet(**spec.network).to(device).eval()
-    load_model(network, model_file)
-    dims = spec.network["spatial_dims"]
-    preprocessing = Compose(
-        [
-            OrientVolumesd("image"),
-            CheckImaged(
-                "image",
-                channels=spec.network["in_channels"],
-                spatial_dims=dims,
-                minimum_size=network.minimum_size,
-                slice_axis_key="slice_axis",
-            ),
-            RescaleIntensityd("image", *spec.percentiles, window=spec.window),
-        ]
-    )
-    inferer = ConsistentInferer(dims, batch_size=4 if device.type == "cuda" else 1)
-    enhancer = CaseEnhancer(network, preprocessing, inferer, slice_axis=spec.slice_axis, samples=samples)
+    enhancer, _ = load_enhancer(model_file, device, samples=samples)
     calibrate(enhancer, *find_cases([entry["image"] for entry in entries], follow_links=True), model_file)
 
 
@@ -335,42 +324,3 @@ def with_references(entries: Entries, preprocessing: Callable[[Any], Any]) -> It
         references = entry.get("references", {})
         prepared = {style: preprocessing({"image": path})["image"] for style, path in references.items()}
         yield {**preprocessing(entry), "references": prepared}
-
-
-# --------------------------------------------------------------------------------------------------------- inference
-
-
-def begin_inference(input_dir: str, datalist: str | None, output_dir: str, flags: Settings) -> None:
-    """Begin the run of inference.yaml, see :func:`begin`.
-
-    Args:
-        input_dir: the setting.
-        datalist: the setting.
-        output_dir: the setting.
-        flags: settings that are True or False.
-
-    Raises:
-        InputError: when it is not said what to enhance or where to, or for a word where True or False is due.
-    """
-    show_input_errors_plainly(status=2)
-    refuse_unknown_settings()
-    require(
-        bool(input_dir) or bool(datalist),
-        "Say what to enhance: --input_dir FILE_OR_FOLDER, or --datalist FILE.",
-    )
-    require(bool(output_dir), "Say where results go: --output_dir FOLDER.")
-    _check_flags(flags)
-
-
-def begin_calibration(input_dir: str | Iterable[str], datalist: str | None) -> None:
-    """Begin the run ``calibrating`` of inference.yaml, see :func:`begin_inference`.
-
-    Raises:
-        InputError: when it is not said what to calibrate on.
-    """
-    show_input_errors_plainly(status=2)
-    refuse_unknown_settings()
-    require(
-        bool(input_dir) or bool(datalist),
-        "Say what to calibrate on: --input_dir FILE_OR_FOLDER, or --datalist FILE, whose validation images are taken.",
-    )

@@ -30,12 +30,12 @@ from scripts.model_spec import ModelSpec
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 
 
-def command(*arguments: str, run_id: str = "run") -> list[str]:
+def command(*arguments: str, run_id: str = "enhancing") -> list[str]:
     config = ["--config_file", "configs/inference.yaml", "--device", "cpu"]
     return [sys.executable, "-m", "monai.bundle", "run", run_id, *config, *arguments]
 
 
-def enhance(*arguments: str, run_id: str = "run") -> subprocess.CompletedProcess[str]:
+def enhance(*arguments: str, run_id: str = "enhancing") -> subprocess.CompletedProcess[str]:
     """Run the command as a user does, from inside the bundle."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -197,6 +197,7 @@ def test_a_mistake_is_told_in_one_sentence(
         config_file=str(BUNDLE / "configs" / "inference.yaml"),
         meta_file=str(BUNDLE / "configs" / "metadata.json"),
         logging_file=False,
+        run_id="enhancing",
         **{**usual, **settings},
     )
     with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error

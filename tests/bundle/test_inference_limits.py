@@ -28,7 +28,7 @@ print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 
 def peak_memory(source: Path, output: Path, *arguments: str) -> int:
     """Peak memory, in MB, of the command, which has to end well."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
+    command = [sys.executable, "-m", "monai.bundle", "run", "enhancing", "--config_file", "configs/inference.yaml"]
     command += ["--device", "cpu", "--input_dir", str(source), "--output_dir", str(output), *arguments]
     measured = [sys.executable, "-c", MEASURED, *command]
     printed = subprocess.run(measured, cwd=BUNDLE, capture_output=True, text=True, check=True)
@@ -42,7 +42,7 @@ def test_a_colour_image_of_4096_pixels_squared_needs_less_than_6_gb(tmp_path: Pa
     torch.manual_seed(0)
     settings = {"spatial_dims": 2, "in_channels": 3, "channels": (16, 32, 64, 128), "guidance_channels": (16, 32, 64)}
     (tmp_path / "models").mkdir()
-    torch.save({"model": HQGNet(**settings).state_dict()}, tmp_path / "models" / "model.pt")  # type: ignore[arg-type]
+    torch.save(HQGNet(**settings).state_dict(), tmp_path / "models" / "model.pt")  # type: ignore[arg-type]
     ModelSpec(settings, (0, 100), window=(0, 255)).save(tmp_path / "models" / "model.pt")
     pixels = np.random.RandomState(0).randint(0, 255, (128, 128, 3), np.uint8)
     Image.fromarray(pixels).resize((4096, 4096), Image.Resampling.BILINEAR).save(tmp_path / "large.png")

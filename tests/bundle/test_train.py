@@ -34,10 +34,20 @@ def test_training_leaves_a_network_a_checkpoint_and_pictures(
 ) -> None:
     run(val_interval=val_interval)
     state = torch.load(tmp_path / "model_dir" / "model.pt", weights_only=True)
-    assert set(state) == {"model"}
-    assert float(state["model"]["prototype_mean"].abs().sum()) > 0
+    assert float(state["prototype_mean"].abs().sum()) > 0
     assert (tmp_path / "output_dir" / "checkpoint.pt").is_file()
     assert len(list((tmp_path / "output_dir" / "pictures").glob("*.png"))) == pictures
+
+
+def test_lists_handed_over_train_without_a_data_set(run: Run, labelled_dir: Path, tmp_path: Path) -> None:
+    files = sorted((labelled_dir / "lq").iterdir())
+    entries = [{"image": str(file), "label": str(labelled_dir / "labels" / "lq" / file.name)} for file in files]
+    given = {"train#dataset#data": entries[:4], "validate#dataset#data": entries[4:]}
+    pool = {"dataset_dir": "", "hq_data": str(labelled_dir / "hq")}
+    for task in ("none", "segmentation"):
+        workflow = run(task=task, model_dir=str(tmp_path / task), **pool, **given)
+        assert workflow.check_properties() == []
+        assert (tmp_path / task / "downstream.pt").exists() == (task != "none")
 
 
 def test_training_describes_the_network_and_calibrates_the_report(run: Run, tmp_path: Path) -> None:
@@ -115,9 +125,28 @@ def test_runs_are_tracked_with_losses_metrics_settings_and_files(run: Run, tmp_p
     assert trained.data.params["discriminator_def.channels"] == "4"
     assert trained.data.params["bilevel.settings.task_weight"] == "2.0"  # the default
     files = {file.path for file in client.list_artifacts(trained.info.run_id)}
-    assert {"model.pt", "checkpoint.pt", "configuration.yaml", "panels"} <= files
+    assert {"model.pt", "model.json", "checkpoint.pt", "configuration.yaml", "panels"} <= files
+    assert {tag.value for given in trained.inputs.dataset_inputs for tag in given.tags} == {
+        *("training_lq", "training_hq", "validation")
+    }
+    (logged,) = trained.outputs.model_outputs
+    assert client.get_logged_model(logged.model_id).status == "READY"
     assert "ssim" in evaluated.data.metrics
     assert "evaluation" in {file.path for file in client.list_artifacts(evaluated.info.run_id)}
+    assert evaluated.data.tags["mlflow.parentRunId"] == trained.info.run_id
+    assert ModelSpec.load(tmp_path / "model_dir" / "model.pt").run_id == trained.info.run_id
+
+
+def test_resumed_training_completes_its_mlflow_run(run: Run, tmp_path: Path) -> None:
+    run(mlflow=True, pause_after=1)
+    run(mlflow=True, resume=True, learning_rate=5e-4, **{"all_datalists#validation_fraction": 0.5})
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'output_dir' / 'mlflow.db'}")
+    (only,) = client.search_runs(["1"])
+    assert only.info.status == "FINISHED"
+    assert only.data.tags["resumed.1"] == "after epoch 1; learning_rate: 0.001 -> 0.0005"
+    assert {entry.step for entry in client.get_metric_history(only.info.run_id, "validation/ssim")} == {1, 2}
+    assert only.data.metrics["calibration/cases"] == 3
+    assert len(only.outputs.model_outputs) == 1
 
 
 def test_training_stops_early_when_nothing_improves(run: Run) -> None:

@@ -398,3 +398,75 @@ def test_an_image_counts_once_in_a_list_of_a_datalist(pictures: Path) -> None:
     images = [{"image": path, "patient": str(i)} for i, path in enumerate(("lq/p0/a.png", "lq/../lq/p0/a.png"))]
     lists = load_datalist(pictures, write_json(pictures, training_lq=images, training_hq=[{"image": "hq/x.png"}]))
     assert len(lists["training_lq"]) == 1
+
+
+# ------------------------------------------------------------------------------------------------- lists handed over
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    touch(tmp_path, "good/p/1.nii.gz", "good/p/2.nii.gz", "good/q.png", "a.png", "q.png", "b.png")
+    return tmp_path
+
+
+def handed_over(folder: Path, **arguments: Any) -> dict[str, list[dict[str, Any]]]:
+    training = [{"image": str(folder / name)} for name in ("a.png", "q.png")]
+    return load_datalist("", **{"training": training, "hq_data": str(folder / "good"), **arguments})
+
+
+def test_lists_that_are_handed_over_need_no_data_set(pool: Path) -> None:
+    lists = handed_over(pool, validation=[{"image": str(pool / "b.png"), "patient": 7}])
+    assert [len(lists[name]) for name in LISTS] == [2, 3, 1, 0]
+    assert lists["validation"][0]["patient"] == "7"
+
+
+def test_a_high_quality_image_of_the_same_name_is_of_the_same_patient(pool: Path) -> None:
+    hq = handed_over(pool)["training_hq"]
+    # The dataset knows an entry without a patient by its path.
+    assert [entry["patient"] for entry in hq] == ["p", "p", str(pool / "q.png")]
+
+
+def test_a_list_that_is_handed_over_stays_as_it_is(pool: Path) -> None:
+    fill(pool, a_png=b"one", q_png=b"one", good__q_png=b"two", good__r_png=b"two")
+    lists = handed_over(pool)
+    assert [Path(entry["image"]).name for entry in lists["training_lq"]] == ["a.png", "q.png"]
+    assert [Path(entry["image"]).name for entry in lists["training_hq"]] == ["1.nii.gz", "2.nii.gz", "q.png"]
+
+
+def test_an_image_that_is_handed_over_twice_is_in_one_part(pool: Path) -> None:
+    fill(pool, a_png=b"one", b_png=b"one")
+    with pytest.raises(InputError, match="are the same image"):
+        handed_over(pool, validation=[{"image": str(pool / "b.png"), "patient": 7}])
+
+
+@pytest.mark.parametrize("kind", ["file", "plain file", "list", "paths"])
+def test_the_pool_may_be_a_datalist_or_a_list(pool: Path, kind: str) -> None:
+    names = ["good/p/1.nii.gz", "good/q.png"]
+    content: Any = {"training_hq": [{"image": name, "style": "s"} for name in names]}
+    if kind == "plain file":
+        content = content["training_hq"]
+    (pool / "good.json").write_text(json.dumps(content))
+    paths = [str(pool / name) for name in names]
+    given = {"list": [{"image": path} for path in paths], "paths": paths}.get(kind, str(pool / "good.json"))
+    assert [entry["image"] for entry in handed_over(pool, hq_data=given)["training_hq"]] == paths
+
+
+def test_the_pool_takes_the_place_of_a_data_sets_images(folders: Path, pool: Path) -> None:
+    lists = load_datalist(folders, hq_data=str(pool / "good"))
+    assert len(lists["training_hq"]) == 3
+    assert lists["training_lq"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"hq_data": None}, "set hq_data"),
+        ({"hq_data": []}, "no high-quality training images"),
+        ({"training": [{"label": "x"}]}, 'entry 0 of training_lq has no "image"'),
+        ({"validation": [{"image": "/nowhere.png"}]}, "nowhere.png"),
+        ({"hq_data": "/nowhere.json"}, "nowhere.json"),
+    ],
+)
+def test_lists_that_cannot_be_used_are_refused(pool: Path, arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        handed_over(pool, **arguments)

@@ -302,7 +302,7 @@ def test_in_the_warm_up_the_enhancer_learns_from_the_frozen_networks_and_keeps_i
     engine.add_event_handler(Events.EPOCH_STARTED(once=13), lambda: adversary.append(weights(engine.discriminator)))
     losses = losses_of(engine)
     warm_up, after = losses[: 12 * STEPS], losses[12 * STEPS :]
-    assert all(set(found) == {"frozen_task", "restoration", "kl", "total"} for found in warm_up)
+    assert all(set(found) == {"frozen_task", "restoration", "style", "kl", "total"} for found in warm_up)
     assert warm_up[-1]["frozen_task"] < 0.95 * warm_up[0]["frozen_task"]
     assert torch.equal(adversary[0], discriminator)
     assert all({"frozen_task", "task", "adversarial", "discriminator", "downstream"} <= set(found) for found in after)

@@ -85,7 +85,7 @@ def test_enhanced_images_grow_as_bright_as_the_guides() -> None:
 
 def test_every_term_is_reported_and_the_total_is_the_sum_of_the_enhancers_terms() -> None:
     losses = losses_of(trainer(r1_weight=0.1))[-1]
-    terms = {"adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "kl"}
+    terms = {"adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "style", "kl"}
     assert set(losses) == terms | {"discriminator", "r1", "total"}
     assert losses["total"] == pytest.approx(sum(losses[name] for name in terms), rel=1e-5)
 

@@ -56,9 +56,9 @@ def item(seed: int, patient: str | None = None, size: Sequence[int] = (16, 16, 4
 def save_arm(arms_dir: Path, arm: str, seed: int, network: nn.Module, downstream: nn.Module | None = None) -> None:
     folder = arms_dir / arm / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": network.state_dict()}, folder / "model.pt")
+    torch.save(network.state_dict(), folder / "model.pt")
     if downstream is not None:
-        torch.save({"model": downstream.state_dict()}, folder / "downstream.pt")
+        torch.save(downstream.state_dict(), folder / "downstream.pt")
 
 
 def save_arms(arms_dir: Path, seeds: Sequence[int] = (0, 1)) -> None:
@@ -220,7 +220,7 @@ def test_identity_network_equals_raw_in_every_protocol(tmp_path: Path) -> None:
 def test_quality_is_that_of_the_enhanced_images(tmp_path: Path) -> None:
     rows = report(tmp_path).run()
     network = tiny_enhancer().eval()
-    network.load_state_dict(torch.load(tmp_path / "arms" / "separate" / "seed0" / "model.pt")["model"])
+    network.load_state_dict(torch.load(tmp_path / "arms" / "separate" / "seed0" / "model.pt"))
     values = []
     for entry in (item(4), item(5)):
         with torch.no_grad():

@@ -25,7 +25,7 @@ def evaluate(saver: ModelSaver, epoch: int = 1, **metrics: float) -> None:
 
 
 def saved_value(path: Path) -> float:
-    return float(torch.load(path, weights_only=True)["model"]["weight"])
+    return float(torch.load(path, weights_only=True)["weight"])
 
 
 def network(value: float) -> nn.Module:
@@ -96,7 +96,13 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
 def test_saved_model_loads(tmp_path: Path) -> None:
     evaluate(ModelSaver(network(4.0), tmp_path / "model.pt"))
     other: Any = network(0.0)
-    load_model(other, tmp_path / "model.pt")
+    assert load_model(other, tmp_path / "model.pt") is other
+    assert float(other.weight) == 4.0
+
+
+def test_a_model_of_version_0_3_loads(tmp_path: Path) -> None:
+    torch.save({"model": network(4.0).state_dict()}, tmp_path / "model.pt")
+    other: Any = load_model(network(0.0), tmp_path / "model.pt")
     assert float(other.weight) == 4.0
 
 

@@ -7,14 +7,10 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 import torch
@@ -24,8 +20,9 @@ from mlflow.entities import Run
 from monai.handlers import CheckpointSaver, StatsHandler
 
 from scripts.errors import InputError
-from scripts.handlers import tracking
+from scripts.handlers import tracking_store
 from scripts.handlers.tracking import RunTracker
+from scripts.model_spec import ModelSpec
 
 
 @pytest.fixture(autouse=True)
@@ -422,7 +419,7 @@ def test_folder_as_store_is_refused(tmp_path: Path, uri: str) -> None:
 def test_server_that_does_not_answer_is_told_before_the_first_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
 ) -> None:
-    monkeypatch.setitem(tracking._FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setitem(tracking_store.FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         if listens:
@@ -453,58 +450,101 @@ def test_interval_below_one_is_refused(tmp_path: Path) -> None:
         RunTracker(tmp_path, loss_interval=0)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        f"{tmp_path}/served",
-    ]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        try:
-            for _ in range(240):
-                if process.poll() is not None:
-                    pytest.fail(f"The MLflow server ended: {(tmp_path / 'server.log').read_text()[-2000:]}")
-                try:
-                    with urlopen(f"{uri}/health", timeout=1):
-                        break
-                except OSError:
-                    time.sleep(0.5)
-            else:
-                pytest.fail("The MLflow server did not answer within two minutes.")
-            yield uri
-        finally:
-            # The server has worker processes: they make up a session of their own, which ends as a whole.
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+def crashed(tracker: RunTracker) -> RunTracker:
+    """Leave a run as a dead process leaves it: running, and its lock given back by the system."""
+    tracker.start(trainer())
+    tracker._open.leave()
+    return tracker
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize(("error", "status"), [(None, "FINISHED"), (RuntimeError("out of memory"), "FAILED")])
-def test_server_holds_run_metrics_parameters_and_artifacts(
-    server: str, tmp_path: Path, error: BaseException | None, status: str
+def statuses(tracker: RunTracker) -> dict[str, str]:
+    return {run.info.run_id: run.info.status for run in runs(tracker)}
+
+
+def test_run_of_a_dead_process_is_killed_when_the_next_one_starts(
+    tracker_of: Callable[..., RunTracker], tmp_path: Path
 ) -> None:
-    checkpoint = tmp_path / "model.pt"
-    engine = trainer() if error is None else raising_trainer(error)
-    tracker = RunTracker(
-        tmp_path, server, "enhancement", parameters={"seed": 0}, artifacts=[checkpoint], configuration={"lr": 0.1}
-    )
+    dead, alive, tracker = crashed(tracker_of()), tracker_of(), tracker_of()
+    alive._open.enter("of another store")
+    engine = trainer()
     tracker.attach(engine)
-    engine.add_event_handler(Events.STARTED, lambda engine: checkpoint.write_bytes(b"weights"))
-    with nullcontext() if error is None else pytest.raises(RuntimeError):
-        engine.run(range(4), max_epochs=1)
-    run = runs(tracker)[0]
-    assert run.info.status == status
-    assert run.data.params["seed"] == "0"
-    assert "loss/total" in run.data.metrics
-    assert artifacts(tracker) == {"configuration.yaml", "model.pt"}
-    downloaded = MlflowClient(server).download_artifacts(run.info.run_id, "model.pt", str(tmp_path / "served"))
-    assert Path(downloaded).read_bytes() == b"weights"
+    engine.run([0])
+    assert statuses(tracker) == {dead.run_id: "KILLED", tracker.run_id: "FINISHED"}
+    assert [file.stem for file in (tmp_path / "open_runs").iterdir()] == ["of another store"]
+
+
+def test_run_of_a_living_process_goes_on_when_the_next_one_starts(tracker_of: Callable[..., RunTracker]) -> None:
+    living, tracker, engine = tracker_of(), tracker_of(), trainer()
+    living.start(trainer())
+    tracker.attach(engine)
+    engine.run([0])
+    assert statuses(tracker) == {living.run_id: "RUNNING", tracker.run_id: "FINISHED"}
+
+
+def test_resumed_training_goes_on_with_its_run(tracker_of: Callable[..., RunTracker], tmp_path: Path) -> None:
+    model = tmp_path / "model.pt"
+    first = crashed(tracker_of(parameters={"lr": 0.1, "seed": 0}))
+    model.write_bytes(b"of the first part")
+    state = first.state_dict()
+    engine, second = trainer(), tracker_of(parameters={"lr": 0.2, "seed": 0, "amp": True}, artifacts=[model])
+    second.load_state_dict(state)
+    second.attach(engine)
+    engine.run([0, 1], max_epochs=3)
+    (run,) = runs(second)
+    assert (run.info.run_id, run.info.status) == (first.run_id, "FINISHED")
+    assert run.data.params["lr"] == "0.1"
+    assert run.data.params["amp"] == "True"
+    assert run.data.tags["resumed.1"] == "after epoch 0; epoch_length: None -> 2; lr: 0.1 -> 0.2; max_epochs: None -> 3"
+    assert artifacts(second) == {"model.pt"}
+    assert not (tmp_path / "open_runs").exists()
+
+
+def test_resumed_training_whose_run_the_store_lacks_begins_a_new_one(
+    tracker_of: Callable[..., RunTracker], caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, tracker = trainer(), tracker_of()
+    tracker.load_state_dict({"run_id": "0" * 32})
+    tracker.attach(engine)
+    engine.run([0])
+    assert [run.info.status for run in runs(tracker)] == ["FINISHED"]
+    assert "The store has no MLflow run 000" in caplog.text
+
+
+def test_run_that_uses_a_model_lies_below_the_training(tracker_of: Callable[..., RunTracker]) -> None:
+    engine, training = trainer(), tracker_of()
+    training.attach(engine)
+    engine.run([0])
+    parents = {}
+    for parent in (training.run_id, "0" * 32):
+        evaluator, tracker = trainer(), tracker_of(parent_run_id=parent)
+        tracker.attach(evaluator)
+        evaluator.run([0])
+        assert tracker.run_id is not None
+        tags = MlflowClient(tracker.tracking_uri).get_run(tracker.run_id).data.tags
+        parents[tags["training_run"]] = tags.get("mlflow.parentRunId")
+    assert parents == {training.run_id: training.run_id, "0" * 32: None}
+
+
+def test_run_knows_its_data_and_leaves_its_id_with_the_model(
+    tracker_of: Callable[..., RunTracker], tmp_path: Path
+) -> None:
+    (tmp_path / "image.png").write_bytes(b"pixels")
+    spec = ModelSpec({}, (0, 100))
+    tracker = tracker_of(datasets={"training_lq": [{"image": str(tmp_path / "image.png")}]}, description=spec)
+    engine = trainer()
+    tracker.attach(engine)
+    engine.run([0])
+    (run,) = runs(tracker)
+    (given,) = run.inputs.dataset_inputs
+    assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "training_lq"}
+    assert spec.run_id == run.info.run_id
+    assert run.data.tags["version.bundle"]
+
+
+def test_experiment_is_shown_as_one_of_trained_models(tracker_of: Callable[..., RunTracker]) -> None:
+    engine, tracker = trainer(), tracker_of()
+    tracker.attach(engine)
+    engine.run([0])
+    experiment = MlflowClient(tracker.tracking_uri).get_experiment_by_name(tracker.experiment_name)
+    assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"

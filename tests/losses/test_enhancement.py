@@ -8,7 +8,7 @@ from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.losses import DEFAULT_WEIGHTS, EnhancementLoss, RestorationLoss, kl_to_prior
+from scripts.losses import DEFAULT_WEIGHTS, EnhancementLoss, RestorationLoss, kl_to_prior, style_disagreement
 from scripts.networks import HQGNet
 
 
@@ -108,7 +108,7 @@ def test_restoration_compares_the_clean_image_with_the_degraded_one_restored_und
     torch.testing.assert_close(term, expected)
 
 
-@pytest.mark.parametrize("name", ["restoration", "kl"])
+@pytest.mark.parametrize("name", ["restoration", "style", "kl"])
 def test_what_holds_the_guide_trains_the_guidance_encoder_without_a_low_quality_image(
     setting: Setting, name: str
 ) -> None:
@@ -125,6 +125,22 @@ def test_the_adversarial_term_wants_the_discriminator_to_say_real(setting: Setti
     term = setting.terms(weights=only("adversarial"))["adversarial"]
     logits = setting.discriminator(setting.network(setting.image, setting.guide))[-1]
     assert float(term.detach()) == pytest.approx(float((logits - 1).square().mean().detach()))
+
+
+def test_style_disagreement_is_the_difference_within_studies_over_that_between_them() -> None:
+    studies = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+    slices = studies + 1.0
+    between = (13 + 13 + 5 + 17 + 5 + 17) / 6
+    assert float(style_disagreement(studies, slices, eps=0.0)) == pytest.approx(1 / between)
+    assert float(style_disagreement(studies, studies)) == 0
+    assert float(style_disagreement(studies[:1], slices[:1])) == 0
+
+
+def test_style_disagreement_draws_slices_together_and_drives_no_studies_apart() -> None:
+    cues = torch.tensor([[0.0], [1.0]], requires_grad=True)
+    style_disagreement(cues, torch.tensor([[0.5], [1.0]])).backward()
+    assert float(cues.grad[0]) < 0  # towards its own study's other slice, which the other study's lies beyond
+    assert float(cues.grad[1]) == 0
 
 
 def test_kl_is_that_of_the_distributions() -> None:

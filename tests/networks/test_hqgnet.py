@@ -84,9 +84,9 @@ def test_prototype_is_the_mean_cue_and_guides_where_no_guide_is_given() -> None:
 def test_prototype_travels_in_the_state(tmp_path: Path) -> None:
     network, image = small().eval(), torch.rand(1, 1, 16, 16)
     network.set_prototype(torch.randn(4, 5))
-    torch.save({"model": network.state_dict()}, tmp_path / "model.pt")
+    torch.save(network.state_dict(), tmp_path / "model.pt")
     other = small().eval()
-    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True)["model"])
+    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     assert torch.equal(network(image), other(image))
 
 
@@ -154,6 +154,22 @@ def test_scripted_network_equals_the_network(guided: bool) -> None:
     network = small().eval()
     inputs = [torch.rand(1, 1, 19, 21), *([torch.rand(1, 1, 16, 16)] if guided else [])]
     torch.testing.assert_close(torch.jit.script(network)(*inputs), network(*inputs))
+
+
+def test_a_network_that_was_traced_at_one_size_takes_others() -> None:
+    network = small().eval()
+    traced = torch.jit.trace(network, torch.rand(1, 1, 16, 16))
+    image = torch.rand(2, 1, 19, 21)
+    torch.testing.assert_close(traced(image), network(image))
+
+
+@pytest.mark.slow
+def test_a_network_that_was_exported_at_one_size_takes_others() -> None:
+    network = small().eval()
+    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    exported = torch.export.export(network, (torch.rand(2, 1, 32, 48),), dynamic_shapes=(sizes,), strict=False)
+    image = torch.rand(3, 1, 19, 21)
+    torch.testing.assert_close(exported.module()(image), network(image))
 
 
 def test_image_of_minimum_size_passes() -> None:

@@ -469,6 +469,26 @@ def test_volumes_are_turned_to_ras_and_back_and_photographs_are_left() -> None:
     assert torch.equal(orient({"image": photograph})["image"].as_tensor(), photograph.as_tensor())
 
 
+def test_nan_is_padding_where_asked(tmp_path: Path) -> None:
+    values = np.arange(1, 8 * 9 * 10 + 1, dtype=np.float32).reshape(8, 9, 10)
+    values[0] = np.nan
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
+    item = ReadImaged("image", source_key="source", nan_as_padding=True)({"image": tmp_path / "a.nii"})
+    assert torch.equal(item["source_padding"][0], torch.from_numpy(np.isnan(values)))
+    assert float(item["image"][0, 0].max()) == float(item["image"].min()) == 91
+    assert bool(ReadImaged("image")({"image": tmp_path / "a.nii"})["image"].isnan().any())
+
+
+def test_a_photograph_is_turned_upright_unless_a_result_goes_back_there(tmp_path: Path) -> None:
+    photograph = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
+    exif = photograph.getexif()
+    exif[0x0112] = 6
+    photograph.save(tmp_path / "a.png", exif=exif)
+    assert ReadImaged("image")({"image": tmp_path / "a.png"})["image"].shape == (1, 6, 8)
+    kept = ReadImaged("image", source_key="source")({"image": tmp_path / "a.png"})
+    assert kept["image"].shape == kept["source"].shape == (1, 8, 6)
+
+
 # ------------------------------------------------------------------------------------------- where a label lies
 
 

@@ -19,7 +19,19 @@ def tones(seed: int, **arguments: float) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_rising_curve_rises_and_a_falling_one_falls_from_the_first_knot_on(seed: int) -> None:
     assert (np.diff(tones(seed, rising=1.0, falling=0.0)[17:]) >= -1e-6).all()
-    assert (np.diff(tones(seed, rising=0.0, falling=1.0)[17:]) <= 1e-6).all()
+    assert (np.diff(tones(seed, rising=0.0, falling=1.0, no_signal=0.0)[17:]) <= 1e-6).all()
+    # The first of six straight parts ends at 0.3 + 0.7 / 6.
+    assert (np.diff(tones(seed, rising=0.0, falling=1.0)[42:]) <= 1e-6).all()
+
+
+def test_bone_stays_dark_under_a_falling_curve_and_under_a_rising_one_it_keeps_its_detail() -> None:
+    falling = np.stack([tones(seed, rising=0.0, falling=1.0) for seed in range(40)])
+    assert (falling[:, 0] == 0).all()
+    assert np.median(falling[:, 8]) < 0.1  # half of the curves begin above 0.15
+    assert (falling.max(1) > 0.5).mean() > 0.9
+    for seed in range(5):
+        rising = {"rising": 1.0, "falling": 0.0}
+        np.testing.assert_array_equal(tones(seed, **rising), tones(seed, no_signal=0.0, **rising))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,6 +68,7 @@ def test_without_a_draw_the_image_stays() -> None:
         ({"rising": 1.2}, "rising"),
         ({"rising": 0.7, "falling": 0.6}, "rising"),
         ({"prob": -1}, "prob"),
+        ({"no_signal": 1.0}, "no_signal"),
     ],
 )
 def test_what_makes_no_curve_is_refused(arguments: dict[str, float], word: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,13 @@ def _contents(files: Sequence[Path]) -> tuple[bytes, ...]:
     return tuple(sorted(digests))
 
 
-def refuse_copies(lists: Datalist, parts: Mapping[str, str]) -> None:
+def refuse_copies(lists: Datalist, parts: Mapping[str, str], fixed: Collection[str] = ()) -> None:
     """Refuse an image in two parts of the data, whatever its names, and let one count but once in a list.
 
     Args:
         lists: of a datalist; changed in place.
         parts: the part of the data, such as ``"training"``, that each list belongs to.
+        fixed: lists that stay as they are, since others use them.
 
     Raises:
         InputError: naming the image and the lists.
@@ -102,6 +103,7 @@ def refuse_copies(lists: Datalist, parts: Mapping[str, str]) -> None:
     images = [entry["image"] for name in lists for entry in lists[name]]
     same = same_images(image for image in images if Path(image).exists())
     for name in lists:
+        seen: set[str] = set()
         kept: list[dict[str, Any]] = []
         for entry in lists[name]:
             original: str = same.get(entry["image"], str(entry["image"]))
@@ -111,9 +113,10 @@ def refuse_copies(lists: Datalist, parts: Mapping[str, str]) -> None:
                     f'"{path}" of {first} and "{entry["image"]}" of {name} are the same image: keep it in one of '
                     "training, validation and testing"
                 )
-            if first == name and any(same.get(other["image"], other["image"]) == original for other in kept):
+            if name not in fixed and original in seen:
                 logger.warning('"%s" is the same image as "%s": it counts once', entry["image"], path)
                 continue
+            seen.add(original)
             kept.append(entry)
         lists[name] = kept
 

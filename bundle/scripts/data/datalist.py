@@ -7,11 +7,8 @@ Run it inside the bundle's folder: `python -m scripts.data.datalist --dataset_di
 
 from __future__ import annotations
 
-import difflib
-import json
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,20 +19,10 @@ import numpy as np
 from ..errors import InputError, run_command
 from ..io import dicom_patient, image_format, image_stem, natural_order, read_json, write_json
 from ..io.folders import walk_folders
-from .copies import drop_copies, refuse_copies
+from .copies import drop_copies
+from .entries import LISTS, Datalist, Entry, check_lists, paths_of, read_entry
 
 __all__ = ["LISTS", "load_datalist", "make_datalist", "read_datalist", "write_datalist"]
-
-LISTS = ("training_lq", "training_hq", "validation", "testing")
-"""Names of the four lists of a datalist."""
-
-PATH_KEYS = ("image", "label", "reference", "guide")
-REFERENCES = "references"
-CLASS_IN_QUOTES = re.compile(r"\[.*\]|[-+.\d]+|true|false", re.IGNORECASE)
-PARTS = {"training_lq": "training", "training_hq": "training", "validation": "validation", "testing": "testing"}
-
-Entry = dict[str, Any]
-Datalist = dict[str, list[Entry]]
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +33,27 @@ def load_datalist(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
+    hq_data: str | os.PathLike[str] | Sequence[Any] | None = None,
+    training: Sequence[Any] | None = None,
+    validation: Sequence[Any] | None = None,
 ) -> Datalist:
     """Give the four lists of a data set, from its datalist file or, without one, from its folders.
 
+    A program may hand over lists in place of a data set: low-quality training entries, and validation entries. The
+    high-quality ones then come from ``hq_data``, or else from the data set.
+
     Args:
-        dataset_dir: the data set's folder.
+        dataset_dir: the data set's folder; ``""`` where lists are handed over.
         datalist: a datalist file; None means ``datalist.json`` in ``dataset_dir``, where there is one, and otherwise a
             split of the folders, see :func:`make_datalist`.
         validation_fraction: fraction of the LQ patients held out for validation (folders only).
         test_fraction: fraction of the LQ patients held out for the test (folders only).
         seed: seed of the split (folders only).
+        hq_data: the high-quality images, in place of those of the data set: a folder of them, a datalist file (its list
+            ``training_hq``, or a plain list), or a list of entries or paths.
+        training: low-quality training entries, ``{"image": path}`` and perhaps ``"label"``, ``"patient"``, in place of
+            those of the data set; there are then no test images.
+        validation: validation entries, likewise. Defaults to those of the data set; none beside ``training``.
 
     Returns:
         ``{"training_lq": [...], "training_hq": [...], "validation": [...], "testing": [...]}``; every entry has
@@ -65,6 +63,23 @@ def load_datalist(
         InputError: for a missing folder or file, an entry that cannot be used, an empty domain, or a patient in more
             than one of training, validation and testing.
     """
+    if training is not None:
+        return _hand_over(training, validation or [], hq_data, dataset_dir, datalist)
+    lists = _load(dataset_dir, datalist, validation_fraction, test_fraction, seed)
+    if hq_data is not None or validation is not None:
+        lists["training_hq"] = lists["training_hq"] if hq_data is None else _high_quality(hq_data)
+        lists["validation"] = lists["validation"] if validation is None else _given(validation, "validation")
+        check_lists(lists, "the data set", fixed=() if validation is None else ("validation",))
+    return lists
+
+
+def _load(
+    dataset_dir: str | os.PathLike[str],
+    datalist: str | os.PathLike[str] | None,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> Datalist:
     folder = _dataset_folder(dataset_dir)
     if datalist is None:
         default = folder / "datalist.json"
@@ -83,6 +98,62 @@ def load_datalist(
     )
     logger.info("%s: %s", file or folder, counts)
     return lists
+
+
+def _hand_over(
+    training: Sequence[Any],
+    validation: Sequence[Any],
+    hq_data: str | os.PathLike[str] | Sequence[Any] | None,
+    dataset_dir: str | os.PathLike[str],
+    datalist: str | os.PathLike[str] | None,
+) -> Datalist:
+    """Give the four lists of a training whose low-quality images a program has handed over."""
+    if hq_data is None and not str(dataset_dir):
+        raise InputError(
+            "there are no high-quality images beside the list that was handed over: set hq_data to a folder of them, "
+            "to a datalist file, or to a list"
+        )
+    lists = {
+        "training_lq": _given(training, "training_lq"),
+        "training_hq": (
+            _load(dataset_dir, datalist, 0.0, 0.0, 0)["training_hq"] if hq_data is None else _high_quality(hq_data)
+        ),
+        "validation": _given(validation, "validation"),
+        "testing": [],
+    }
+    check_lists(lists, "the training", fixed=("training_lq", "validation"))
+    # The dataset has the entries as they were handed over: one without a patient is known there by its path.
+    own = {
+        named["patient"]: str(entry["image"])
+        for entry, named in zip(training, lists["training_lq"], strict=True)
+        if entry.get("patient") is None
+    }
+    for entry in lists["training_hq"]:
+        entry["patient"] = own.get(entry["patient"], entry["patient"])
+    return lists
+
+
+def _given(entries: Sequence[Any], name: str) -> list[Entry]:
+    """Check entries that a program has handed over; relative paths count from the working directory."""
+    return [
+        read_entry({"image": entry} if isinstance(entry, str) else entry, f"entry {i} of {name}", [Path.cwd()])
+        for i, entry in enumerate(entries)
+    ]
+
+
+def _high_quality(hq_data: str | os.PathLike[str] | Sequence[Any]) -> list[Entry]:
+    """Give the entries of a pool of high-quality images: a folder, a datalist file, or a list."""
+    if not isinstance(hq_data, (str, os.PathLike)):
+        return _given(hq_data, "hq_data")
+    place = Path(str(hq_data)).expanduser().absolute()
+    if place.is_dir():
+        return [_without_location(entry) for entry in _find_images(place)]
+    content = read_json(place)
+    entries = content.get("training_hq") if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise InputError(f'"{place}" has no list "training_hq": write it as {{"training_hq": [{{"image": "path"}}]}}')
+    where = f'training_hq in the datalist "{place}"'
+    return [read_entry(entry, f"entry {i} of {where}", [place.parent]) for i, entry in enumerate(entries)]
 
 
 def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[str] | None = None) -> Datalist:
@@ -123,12 +194,9 @@ def read_datalist(file: str | os.PathLike[str], dataset_dir: str | os.PathLike[s
         entries = content.get(name, [])
         if not isinstance(entries, list):
             raise InputError(f'"{name}" in the datalist "{file}" is not a list of entries like {{"image": "..."}}')
-        lists[name] = [_read_entry(entry, f"entry {i} of {name}", file, folders) for i, entry in enumerate(entries)]
-    _check_domains(lists, f'the datalist "{file}"')
-    _check_files(lists)
-    _name_patients(lists)
-    _check_leakage(lists)
-    refuse_copies(lists, PARTS)
+        where = f'{name} in the datalist "{file}"'
+        lists[name] = [read_entry(entry, f"entry {i} of {where}", folders) for i, entry in enumerate(entries)]
+    check_lists(lists, f'the datalist "{file}"')
     return lists
 
 
@@ -173,7 +241,7 @@ def make_datalist(
             f"the fractions held out for validation ({validation_fraction:g}) and test ({test_fraction:g}) must be 0 "
             "or more, and less than 1 together"
         )
-    domains = {name: _find_images(folder, name) for name in ("lq", "hq")}
+    domains = {name: _find_images(folder / name) for name in ("lq", "hq")}
     drop_copies(domains)
     told_apart = any((folder / "labels" / name).is_dir() for name in domains)
     for name, entries in domains.items():
@@ -220,7 +288,7 @@ def write_datalist(
     folder = _dataset_folder(dataset_dir)
     lists = make_datalist(folder, validation_fraction, test_fraction, seed)
     for entry in (entry for entries in lists.values() for entry in entries):
-        entry.update({key: Path(entry[key]).relative_to(folder).as_posix() for key in _paths(entry)})
+        entry.update({key: Path(entry[key]).relative_to(folder).as_posix() for key in paths_of(entry)})
     file = Path(str(output_file)).expanduser()
     write_json(lists, file)
     print(f"{file}: " + ", ".join(f"{len(lists[name])} {name}" for name in LISTS))
@@ -235,101 +303,9 @@ def _dataset_folder(dataset_dir: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _read_entry(entry: Any, where: str, file: Path, folders: Sequence[Path]) -> Entry:
-    if not isinstance(entry, dict) or not isinstance(entry.get("image"), str) or not entry["image"]:
-        raise InputError(f'{where} in the datalist "{file}" has no "image": write it as {{"image": "path"}}')
-    known = (*PATH_KEYS, REFERENCES, "patient")
-    result: Entry = {key: value for key, value in entry.items() if key not in known}
-    for key in result:
-        for meant in difflib.get_close_matches(key, known, n=1, cutoff=0.7):
-            logger.warning('%s in the datalist "%s": "%s" is not used, "%s" would be', where, file, key, meant)
-    for key in (*PATH_KEYS, REFERENCES):
-        if entry.get(key) is not None:
-            result[key] = _read_value(key, entry[key], f'"{key}" of {where} in the datalist "{file}"', folders)
-    if entry.get("patient") is not None:
-        result["patient"] = str(entry["patient"])
-    return result
-
-
-def _read_value(key: str, value: Any, name: str, folders: Sequence[Path]) -> Any:
-    """Check what an entry has under a key of files: a path, paths by style, or a class in the place of a label."""
-    if key == REFERENCES:
-        if not isinstance(value, dict):
-            raise InputError(f'{name} are not paths by style: write them as {{"style": "path"}}')
-        return {style: _resolve(path, folders, name) for style, path in value.items()}
-    if key == "label" and not isinstance(value, str):
-        return _read_class(value, name)
-    path = _resolve(value, folders, name)
-    if key == "label" and not Path(path).exists() and CLASS_IN_QUOTES.fullmatch(value):
-        _read_class(value, name)
-    return path
-
-
-def _resolve(path: Any, folders: Sequence[Path], name: str) -> str:
-    """Return the first place where a path leads somewhere, or else the first of all."""
-    if not isinstance(path, str):
-        raise InputError(f"{name} is not a path in quotes")
-    places = [Path(os.path.normpath(folder / Path(path).expanduser())) for folder in folders]
-    return str(next((place for place in places if place.exists()), places[0]))
-
-
-def _read_class(label: Any, name: str) -> int | list[int]:
-    """Check a label that is no path: the class of an image, or a 0 or 1 for each class."""
-    # True is a whole number to Python, and 1.0 equals 1: the type is what counts.
-    if type(label) is int and label >= 0:
-        return label
-    if isinstance(label, list) and label and all(type(value) is int and value in (0, 1) for value in label):
-        return label
-    raise InputError(
-        f"{name} is {json.dumps(label)}: give a path in quotes, or without quotes a class number of at least 0, "
-        "or a list of a 0 or 1 for every class"
-    )
-
-
-def _paths(entry: Entry) -> list[str]:
-    """Keys of an entry's files."""
-    return [key for key in PATH_KEYS if isinstance(entry.get(key), str)]
-
-
-def _check_domains(lists: Datalist, source: str) -> None:
-    for name, kind in (("training_lq", "low-quality"), ("training_hq", "high-quality")):
-        if not lists[name]:
-            raise InputError(f'{source} has no {kind} training images: add entries to "{name}"')
-
-
-def _check_files(lists: Datalist) -> None:
-    entries = [entry for name in LISTS for entry in lists[name]]
-    paths = [entry[key] for entry in entries for key in _paths(entry)]
-    paths += [path for entry in entries for path in entry.get(REFERENCES, {}).values()]
-    missing = [path for path in paths if not Path(path).exists()]
-    if missing:
-        more = f" (and {len(missing) - 1} more files of the datalist)" if len(missing) > 1 else ""
-        raise InputError(f'there is no file "{missing[0]}"{more}: mend the path, or set --dataset_dir')
-
-
-def _name_patients(lists: Datalist) -> None:
-    images = {name: [entry["image"] for entry in lists[name] if "patient" not in entry] for name in LISTS}
-    by_stem = all(len(set(map(image_stem, paths))) == len(set(paths)) for paths in images.values())
-    for entry in (entry for name in LISTS for entry in lists[name]):
-        entry.setdefault("patient", image_stem(entry["image"]) if by_stem else entry["image"])
-
-
-def _check_leakage(lists: Datalist) -> None:
-    seen: dict[str, str] = {}
-    for name in LISTS:
-        for patient in {entry["patient"]: None for entry in lists[name]}:
-            first = seen.setdefault(patient, name)
-            if PARTS[first] != PARTS[name]:
-                raise InputError(
-                    f'patient "{patient}" is both in {first} and in {name}: keep every patient in one of training, '
-                    'validation and testing (entries of different patients with like names need a "patient" each)'
-                )
-
-
-def _find_images(folder: Path, domain: str) -> list[Entry]:
-    root = folder / domain
+def _find_images(root: Path) -> list[Entry]:
     if not root.is_dir():
-        raise InputError(f'there is no folder "{root}": put {domain.upper()} images there, or give a datalist')
+        raise InputError(f'there is no folder "{root}": put {root.name.upper()} images there, or give a datalist')
     entries: list[Entry] = []
     for here, files in walk_folders(root):
         parents = here.relative_to(root).parts

@@ -320,7 +320,8 @@ class _Preparation(Transform):
         item = {key: data[key] for key in (IMAGE, LABEL) if data.get(key) is not None}
         try:
             prepared = self.transform(item)
-            return {key: _plain(prepared[key]).contiguous() for key in item}
+            # Without a task no transform reads a label that a program handed over: it is still a path.
+            return {key: _plain(prepared[key]).contiguous() for key in item if torch.is_tensor(prepared[key])}
         except Exception as error:
             cause: BaseException = error
             while cause.__cause__ is not None:

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from ignite.engine import Engine, Events
@@ -23,22 +23,30 @@ __all__ = ["ModelSaver", "TrainingCheckpoint", "load_downstream", "load_model"]
 
 logger = logging.getLogger(__name__)
 
+_Network = TypeVar("_Network", bound=nn.Module)
+
+# An untracked training has no run to go on with.
+_DISPENSABLE = {"tracker"}
 # Objects that have another name in the checkpoints of version 0.3 and before.
 _RENAMED = {"clean_readers": "frozen_task_networks"}
 
 
-def load_model(network: nn.Module, path: str | Path) -> None:
-    """Load ``{"model": state_dict}`` (or a bare state dictionary) into a network.
+def load_model(network: _Network, path: str | Path) -> _Network:
+    """Load saved weights into a network.
 
     Args:
         network: of the architecture that was saved.
-        path: the file.
+        path: the file, a state dictionary. Those of version 0.3 and before, ``{"model": state_dict}``, are read too.
+
+    Returns:
+        The network.
 
     Raises:
         InputError: when the file is missing, is no checkpoint, or is of another architecture.
     """
     state = _read(Path(path))
     _load_state(network, state.get("model", state), f'"{path}"')
+    return network
 
 
 def load_downstream(model_file: str | Path) -> nn.Module:
@@ -59,15 +67,14 @@ def load_downstream(model_file: str | Path) -> nn.Module:
             "labels, and with this version."
         )
     network = network_from_description(described["network"])
-    load_model(network, Path(model_file).with_name("downstream.pt"))
-    return network.eval()
+    return load_model(network, Path(model_file).with_name("downstream.pt")).eval()
 
 
 class ModelSaver:
     """Ignite handler for the evaluator: keep the network that validated best.
 
-    The file holds ``{"model": network.state_dict()}`` and loads with ``weights_only=True``. It is written under another
-    name and then renamed, so the file is always complete.
+    The file holds ``network.state_dict()``, as MONAI's own readers of bundles expect it, and loads with
+    ``weights_only=True``. It is written under another name and then renamed, so the file is always complete.
 
     Args:
         network: the network that is validated.
@@ -117,7 +124,7 @@ class ModelSaver:
             if network is None:
                 path.unlink(missing_ok=True)
             else:
-                _write({"model": network.state_dict()}, path)
+                _write(network.state_dict(), path)
         if self.description is not None:
             self.description.save(self.path)
 
@@ -179,11 +186,13 @@ class TrainingCheckpoint:
         state = _read(self.path)
         state = {_RENAMED.get(key, key): value for key, value in state.items()}
         name = f'"{self.path}"'
-        missing = [key for key in (*self.objects, "trainer") if key not in state]
+        missing = [key for key in (*self.objects, "trainer") if key not in state and key not in _DISPENSABLE]
         if missing:
             raise InputError(f"{name} is no checkpoint of this training: it lacks {', '.join(missing)}.")
         epochs = _trained_epochs(state["trainer"], engine, pause_after, name)
         for key, item in self.objects.items():
+            if key not in state:
+                continue
             _load_state(item, _epochs_from_the_start(state[key], epochs), f"{key} in {name}")
         for key, scaler in getattr(engine, "scalers", {}).items():
             if state.get("scalers", {}).get(key):  # empty without mixed precision on CUDA

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
 
 __all__ = ["LossLog", "LossMeans"]
 
@@ -35,12 +36,14 @@ class LossMeans:
         """Add the terms of one iteration.
 
         Args:
-            output: ``engine.state.output``: a mapping with ``"losses"``, or a list of them, one per case, all with the
-                same losses. An output without losses adds nothing.
+            output: ``engine.state.output``: a mapping with ``"losses"`` or, of MONAI's own trainers, with ``"loss"``;
+                or a list of them, one per case, all with the same losses. An output without losses adds nothing.
         """
         if isinstance(output, Sequence) and output:
             output = output[0]
         losses = output.get("losses") if isinstance(output, Mapping) else None
+        if losses is None and isinstance(output, Mapping) and CommonKeys.LOSS in output:
+            losses = {"total": output[CommonKeys.LOSS].detach()}
         for name, value in (losses or {}).items():
             self._values[name].append(float(value))
 

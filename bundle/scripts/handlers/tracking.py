@@ -7,11 +7,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import math
 import os
-import secrets
-import signal
-import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,18 +17,36 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException, RestException
 from monai.handlers import MLFlowHandler
 from monai.utils import path_to_sqlite_uri, path_to_uri
 
 from ..errors import InputError
+from ..model_spec import ModelSpec
 from .loss_log import LossMeans
+from .run_record import Entries, dataset_inputs, run_tags
+from .tracking_store import (
+    OpenRuns,
+    end_abandoned_runs,
+    find_run,
+    first_line,
+    first_request,
+    is_number,
+    parent_tags,
+    plain,
+    quiet_store,
+    refusal,
+    reopen_run,
+    require_mlflow,
+    runs_page,
+    sigterm_exits,
+    tolerated,
+    unique_run_name,
+    without_credentials,
+)
 
-# MLflow's client repeats its requests for minutes: too long to learn that a server is not there.
-_FIRST_REQUEST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 # Clocks of file systems are coarse: a file this much older than the run may still be the run's own.
 _CLOCK_SECONDS = 2.0
+_KIND = "mlflow.experimentKind"
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +57,10 @@ class RunTracker(MLFlowHandler):
     Attach one tracker to the trainer and to its evaluator. The engine that starts first owns the run: the run begins
     and ends with it, whatever the order of the handlers. It ends as FINISHED; as FAILED when an exception leaves the
     engine or one of its handlers swallowed it; as KILLED after a keyboard interrupt, ``SystemExit`` or the signal
-    SIGTERM. Each run is new and has a unique name, so it never continues a run that crashed.
+    SIGTERM. A run whose process died is ended as KILLED when the next run of the output folder starts.
+
+    Each run is new and has a unique name, unless :meth:`load_state_dict` names the run to continue, as a resumed
+    training does: its tag ``resumed.1`` then says which settings are others now.
 
     It logs
 
@@ -53,7 +70,8 @@ class RunTracker(MLFlowHandler):
       by the group's ``"name"`` or number;
     - the owner's ``engine.state.metrics`` under their names and those of another engine as ``validation/{name}``, with
       the epoch as step and without NaN (no reference);
-    - ``parameters``, ``max_epochs`` and ``epoch_length``, and the ``configuration``, at the start;
+    - ``parameters``, ``max_epochs`` and ``epoch_length``, the ``configuration``, the digests of ``datasets`` and the
+      tags of :func:`run_tags`, at the start;
     - new pictures in ``panels_dir``, as ``panels/{file}``, after every run of an engine;
     - ``artifacts`` written since the start, at the end, also of a failed run.
 
@@ -78,10 +96,14 @@ class RunTracker(MLFlowHandler):
         panels_dir: folder of pictures, see :class:`scripts.handlers.panels.ImagePanels`.
         artifacts: files and folders to record at the end, where they exist: checkpoints, the report.
         loss_interval: number of iterations in the mean of a logged loss. Defaults to 10.
+        datasets: entries of a datalist by context (``"training_lq"``), to be recorded by their digests.
+        description: specification of the model that is trained, which keeps the run's id for the runs that use it.
+        parent_run_id: the training run of the model that is used. Defaults to None: unknown.
+        registered_model: the name in MLflow's registry that a trained model gets a version of. Defaults to None.
 
     Raises:
-        InputError: when ``tracking_uri`` is a folder or ``loss_interval`` is below 1; and once an engine starts, when
-            the store does not answer.
+        InputError: when MLflow is not installed, ``tracking_uri`` is a folder or ``loss_interval`` is below 1; and once
+            an engine starts, when the store does not answer.
     """
 
     cur_run: Any
@@ -99,19 +121,30 @@ class RunTracker(MLFlowHandler):
         panels_dir: str | Path | None = None,
         artifacts: Sequence[str | Path] = (),
         loss_interval: int = 10,
+        datasets: Mapping[str, Entries] | None = None,
+        description: ModelSpec | None = None,
+        parent_run_id: str | None = None,
+        registered_model: str | None = None,
     ) -> None:
+        require_mlflow()
         if loss_interval < 1:
             raise InputError(f"The loss_interval of the tracking must be at least 1 iteration, not {loss_interval}.")
         self.optimizers = dict(optimizers or {})
         self.configuration = configuration
         self.panels_dir = None if panels_dir is None else Path(panels_dir)
         self.loss_interval = loss_interval
+        self.datasets = dict(datasets or {})
+        self.description = description
+        self.parent_run_id = parent_run_id
+        self.registered_model = registered_model
         self.run_id: str | None = None
+        self._resumed_id: str | None = None
+        self._open = OpenRuns(output_dir)
         self._owner: Engine | None = None
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
         self._completed = False
         self._start_time = 0.0
-        self._pending: list[Metric] = []
+        self._pending: list[Any] = []
         self._means = LossMeans()
         self._logged_panels: set[Path] = set()
 
@@ -120,6 +153,17 @@ class RunTracker(MLFlowHandler):
         self._tracks = idist.get_rank() == 0
         if not self._tracks:
             return
+        self._connect(
+            experiment_name=experiment_name,
+            run_name=run_name,
+            experiment_param={key: plain(value) for key, value in (parameters or {}).items()},
+            artifacts=[Path(artifact) for artifact in artifacts],
+        )
+
+    def _connect(self, **arguments: Any) -> None:
+        """Make the client of the store by MONAI's constructor."""
+        from mlflow.exceptions import MlflowException
+
         artifact_location = None
         if self.tracking_uri.startswith("sqlite:///"):
             database = Path(self.tracking_uri.removeprefix("sqlite:///"))
@@ -127,19 +171,13 @@ class RunTracker(MLFlowHandler):
             artifact_location = path_to_uri(database.absolute().parent / "mlartifacts")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         try:
-            with _quiet_store():
-                super().__init__(
-                    tracking_uri=self.tracking_uri,
-                    experiment_name=experiment_name,
-                    run_name=run_name,
-                    experiment_param=dict(parameters or {}),
-                    artifacts=[Path(artifact) for artifact in artifacts],
-                    artifact_location=artifact_location,
-                )
+            with quiet_store():
+                super().__init__(tracking_uri=self.tracking_uri, artifact_location=artifact_location, **arguments)
         except (ValueError, MlflowException) as error:
+            store = without_credentials(self.tracking_uri)
             raise InputError(
-                f"The MLflow store {self.tracking_uri!r} cannot be used ({_first_line(error)}): give a server's "
-                "http address, a sqlite:/// address, or nothing for a store in the output folder."
+                f"The MLflow store {store!r} cannot be used ({first_line(error)}): give a server's http address, a "
+                "sqlite:/// address, or nothing for a store in the output folder."
             ) from error
 
     def attach(self, engine: Engine) -> None:
@@ -162,27 +200,70 @@ class RunTracker(MLFlowHandler):
 
         engine.run = tracked_run  # type: ignore[method-assign]
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the run's id, for a resumed training."""
+        return {"run_id": self.run_id}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next run to start be the one of :meth:`state_dict`."""
+        self._resumed_id = state["run_id"]
+
     def start(self, engine: Engine) -> None:
-        """Create the run, unless the engine runs within another one's run.
+        """Create the run, or go on with the one that is resumed, unless the engine runs within another one's run.
 
         Raises:
-            InputError: when the store does not answer or the experiment cannot be used.
+            InputError: when the store does not answer, the experiment cannot be used, or another process writes the
+                run.
         """
         if self.cur_run is not None:
             return
+        from mlflow.exceptions import MlflowException
+
+        self._start_time = time.time()
         try:
-            with _quiet_store():
-                with _first_request():
+            with quiet_store():
+                with first_request():
                     self._set_experiment()
-                experiment_id = self.experiment.experiment_id
-                self.cur_run = self.client.create_run(experiment_id, run_name=self._unique_run_name(experiment_id))
-            self._start_time = time.time()
-            self.run_id = self.cur_run.info.run_id
-            super().start(engine)
-        except (ValueError, MlflowException) as error:
-            raise InputError(self._refusal(error)) from error
+                end_abandoned_runs(self.client, self._open, kept=self._resumed_id)
+                if not self._resume(engine):
+                    self._create(engine)
+        except InputError:
+            raise
+        except (MlflowException, ValueError) as error:
+            raise InputError(refusal(error, self.tracking_uri, self.experiment_name)) from error
+        if self.description is not None:
+            self.description.run_id = self.run_id
         self._log_configuration()
-        logger.info("MLflow run %s in %s", self.cur_run.info.run_name, self.tracking_uri)
+        with tolerated("log the data sets"):
+            self.client.log_inputs(self.run_id, datasets=dataset_inputs(self.datasets))
+        logger.info("MLflow run %s: %s", self.run_id, runs_page(self.tracking_uri, self.experiment.experiment_id))
+
+    def _create(self, engine: Engine) -> None:
+        experiment = self.experiment
+        if _KIND not in experiment.tags:  # or MLflow shows the views for language models
+            self.client.set_experiment_tag(experiment.experiment_id, _KIND, "custom_model_development")
+        tags = run_tags() | parent_tags(self.client, self.parent_run_id)
+        run_name = unique_run_name(self.client, experiment.experiment_id, self.run_name)
+        self.cur_run = run = self.client.create_run(experiment.experiment_id, run_name=run_name, tags=tags)
+        self.run_id = str(run.info.run_id)
+        self._open.enter(self.run_id)
+        super().start(engine)
+
+    def _resume(self, engine: Engine) -> bool:
+        """Go on with the run of the checkpoint, and tell whether there is one in the store."""
+        run_id, self._resumed_id = self._resumed_id, None
+        if run_id is None:
+            return False
+        run = find_run(self.client, run_id)
+        if run is None:
+            logger.warning("The store has no MLflow run %s, which the checkpoint names: a new one begins.", run_id)
+            return False
+        self._open.enter(run_id)
+        of_engine = {name: getattr(engine.state, name) for name in self.default_tracking_params}
+        reopen_run(self.client, run, {**(self.experiment_param or {}), **of_engine}, engine.state.epoch)
+        self.cur_run, self.run_id = run, run_id
+        self._start_time = run.info.start_time / 1000  # what the first part wrote belongs to the run too
+        return True
 
     def iteration_completed(self, engine: Engine) -> None:
         """Add the losses of the owner's iteration, and log the means when ``loss_interval`` is full."""
@@ -198,9 +279,18 @@ class RunTracker(MLFlowHandler):
         if is_owner:
             self._log_losses(engine.state.iteration)
         prefix = "" if is_owner else "validation/"
-        metrics = {name: value for name, value in engine.state.metrics.items() if _is_number(value)}
+        metrics = {name: value for name, value in engine.state.metrics.items() if is_number(value)}
         self._log_metrics({prefix + name: float(value) for name, value in metrics.items()}, step=engine.state.epoch)
         self._send()
+
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Record values of the whole training, such as a calibration's, at its last iteration."""
+        self._log_metrics(dict(values), step=self.iteration)
+
+    @property
+    def iteration(self) -> int:
+        """Iteration of the engine that owns the run."""
+        return 0 if self._owner is None else self._owner.state.iteration
 
     def finish(self, status: str = "FINISHED") -> None:
         """Log the artifacts and end the run, if there is one.
@@ -210,17 +300,17 @@ class RunTracker(MLFlowHandler):
         """
         if not self._tracks or self.cur_run is None:
             return
-        if self._owner is not None:
-            self._log_losses(self._owner.state.iteration)
+        self._log_losses(self.iteration)
         self._send()
         self._log_panels()
         for artifact in self.artifacts:
             self._log_written(artifact)
         self.run_finish_status = status
-        with _tolerated(f"set the run to {status}"):
+        with tolerated(f"set the run to {status}"):
             self.close()
-        self.cur_run = None
-        self._logged_panels = set()
+            self._open.forget(str(self.run_id))
+        self._open.leave()
+        self.cur_run, self._logged_panels = None, set()
 
     @contextlib.contextmanager
     def _run_of(self, engine: Engine) -> Iterator[None]:
@@ -230,7 +320,7 @@ class RunTracker(MLFlowHandler):
             return
         self._owner, self._completed = engine, False
         try:
-            with _sigterm_exits():
+            with sigterm_exits():
                 yield
         except (KeyboardInterrupt, SystemExit):
             self.finish("KILLED")
@@ -249,28 +339,6 @@ class RunTracker(MLFlowHandler):
         if engine is self._owner:
             self._completed = True
 
-    def _refusal(self, error: Exception) -> str:
-        is_server = self.tracking_uri.startswith(("http://", "https://"))
-        if is_server and isinstance(error, MlflowException) and not isinstance(error, RestException):
-            return (
-                f"The MLflow server {self.tracking_uri!r} does not answer: start it, correct tracking_uri, or leave it "
-                "empty for a store in the output folder."
-            )
-        return (
-            f"No MLflow run can be made in experiment {self.experiment_name!r} of {self.tracking_uri!r} "
-            f"({_first_line(error)}): choose another experiment or store."
-        )
-
-    def _unique_run_name(self, experiment_id: str) -> str:
-        ending = secrets.token_hex(3)
-        if self.run_name is None:
-            return f"{time.strftime('%Y%m%d-%H%M%S')}-{ending}"
-        # MLflow's filters have no way to write a double quote inside a value.
-        taken = '"' in self.run_name or self.client.search_runs(
-            [experiment_id], f'attributes.run_name = "{self.run_name}"', max_results=1
-        )
-        return f"{self.run_name}-{ending}" if taken else self.run_name
-
     def _log_losses(self, step: int) -> None:
         values = {f"loss/{name}": mean for name, mean in self._means.pop().items()}
         if not values:
@@ -284,6 +352,8 @@ class RunTracker(MLFlowHandler):
 
     def _log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Queue metrics: a database or server is asked once per epoch, not once per interval."""
+        from mlflow.entities import Metric
+
         timestamp = int(time.time() * 1000)
         self._pending += [Metric(name, float(value), timestamp, step or 0) for name, value in metrics.items()]
 
@@ -291,16 +361,16 @@ class RunTracker(MLFlowHandler):
         if self.cur_run is None:
             return
         pending, self._pending = self._pending, []
-        with _tolerated("send metrics"):
+        with tolerated("send metrics"):
             self.client.log_batch(self.cur_run.info.run_id, metrics=pending)
 
     def _log_configuration(self) -> None:
         if self.configuration is None or self.cur_run is None:
             return
         run_id = self.cur_run.info.run_id
-        with _tolerated("log the configuration"):
+        with tolerated("log the configuration"):
             if isinstance(self.configuration, Mapping):
-                self.client.log_dict(run_id, dict(self.configuration), "configuration.yaml")
+                self.client.log_dict(run_id, plain(self.configuration), "configuration.yaml")
             else:
                 self.client.log_artifact(run_id, str(self.configuration))
 
@@ -310,7 +380,7 @@ class RunTracker(MLFlowHandler):
         for path in sorted(self.panels_dir.glob("*.png")):
             if path not in self._logged_panels and self._is_recent(path):
                 self._logged_panels.add(path)
-                with _tolerated(f"log {path}"):
+                with tolerated(f"log {path}"):
                     self.client.log_artifact(self.cur_run.info.run_id, str(path), "panels")
 
     def _log_written(self, path: Path) -> None:
@@ -321,72 +391,8 @@ class RunTracker(MLFlowHandler):
         for file in files:
             if self._is_recent(file):
                 folder = None if file == path else str(Path(path.name, file.relative_to(path).parent))
-                with _tolerated(f"log {file}"):
+                with tolerated(f"log {file}"):
                     self.client.log_artifact(self.cur_run.info.run_id, str(file), folder)
 
     def _is_recent(self, path: Path) -> bool:
         return path.stat().st_mtime >= self._start_time - _CLOCK_SECONDS
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
-    return isinstance(value, (int, float)) and not math.isnan(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0].rstrip(".")
-
-
-@contextlib.contextmanager
-def _tolerated(action: str) -> Iterator[None]:
-    """Turn a store's failure into a warning: the training is worth more than a log entry."""
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        logger.warning("MLflow could not %s: %s", action, _first_line(error))
-
-
-@contextlib.contextmanager
-def _quiet_store() -> Iterator[None]:
-    """Hide the messages about making and migrating the database's tables, but not the warnings."""
-    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
-    levels = [noisy.level for noisy in loggers]
-    for noisy in loggers:
-        noisy.setLevel(max(logging.WARNING, noisy.level))
-    try:
-        yield
-    finally:
-        for noisy, level in zip(loggers, levels, strict=True):
-            noisy.setLevel(level)
-
-
-@contextlib.contextmanager
-def _first_request() -> Iterator[None]:
-    """Ask a server once and briefly, unless the user's environment decides otherwise."""
-    names = [name for name in _FIRST_REQUEST if name not in os.environ]
-    os.environ.update({name: _FIRST_REQUEST[name] for name in names})
-    try:
-        yield
-    finally:
-        for name in names:
-            del os.environ[name]
-
-
-@contextlib.contextmanager
-def _sigterm_exits() -> Iterator[None]:
-    """Let SIGTERM, which clusters send to end a job, raise SystemExit, unless the program handles it itself."""
-    is_unhandled = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if is_unhandled:
-        signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
-        yield
-    finally:
-        if is_unhandled:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _exit_on_signal(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)

@@ -2,7 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Enhancing the images of users: one case, and many of which none may stop the others."""
 
-from .batch import BatchEnhancement
-from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate
+from .batch import INTERRUPTED, BatchEnhancement
+from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate, inference_preprocessing, measured
+from .case_segmenter import CaseSegmenter
+from .loading import describe_settings, load_enhancer
+from .saving import SaveImageAsSourced
 
-__all__ = ["BatchEnhancement", "CaseEnhancer", "Cue", "EnhancedCase", "calibrate"]
+__all__ = [
+    "INTERRUPTED",
+    "BatchEnhancement",
+    "CaseEnhancer",
+    "CaseSegmenter",
+    "Cue",
+    "EnhancedCase",
+    "SaveImageAsSourced",
+    "calibrate",
+    "describe_settings",
+    "inference_preprocessing",
+    "load_enhancer",
+    "measured",
+]

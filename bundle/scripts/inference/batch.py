@@ -27,7 +27,7 @@ from ..reports import BatchReport, CaseRecord, judge_cut, judge_safety, report_p
 from .case_enhancer import CaseEnhancer, EnhancedCase, measured
 from .results import ResultFolder
 
-__all__ = ["BatchEnhancement"]
+__all__ = ["INTERRUPTED", "BatchEnhancement"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class BatchEnhancement:
     """Enhance every case, write the results, and report on each.
 
     A case that cannot be read, enhanced or written is reported, and the others go on. See :class:`ResultFolder` for
-    what may be replaced.
+    what may be replaced. After :meth:`run`, ``counts`` says how many are done, to be checked, and failed.
 
     Args:
         cases: what to enhance.
@@ -92,6 +92,7 @@ class BatchEnhancement:
         self.output_format = output_format
         self.open_image = open_image
         self.progress = progress
+        self.counts: dict[str, int] = {}
         self.results.refuse_originals(cases)
 
     def run(self) -> int:
@@ -132,6 +133,7 @@ class BatchEnhancement:
         except OSError as error:
             where = f"the report could not be written: {error.strerror or error}"
             tally.failed += 1
+        self.counts = {"done": tally.done, "to_check": tally.to_check, "failed": tally.failed}
         passed_over = f"; {tally.passed_over} passed over, no images" if tally.passed_over else ""
         print(
             f"{tally.done} done, {tally.to_check} of them to be checked; {tally.failed} failed{passed_over}; {where}",

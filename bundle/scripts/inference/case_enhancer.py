@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel as nib
 import torch
 from monai.data import MetaTensor
 from monai.networks import eval_mode
@@ -23,11 +22,20 @@ from ..io import Case, CaseImage, Problem, find_cases, open_case
 from ..model_spec import ModelSpec
 from ..networks import HQGNet, draw_cues, mean_and_deviation
 from ..reports import MEASURES, SafetyMeasures, SafetyThresholds, measure_safety
-from ..transforms.slices import through_plane_axis
+from ..transforms import (
+    SLICE_AXIS,
+    CheckImaged,
+    OrientVolumesd,
+    ReadImaged,
+    RescaleIntensityd,
+    RestoreSourced,
+    SliceAxisd,
+)
+from ..transforms.slices import places_in_ras
 
-__all__ = ["CaseEnhancer", "Cue", "EnhancedCase", "calibrate", "measured"]
+__all__ = ["CaseEnhancer", "Cue", "EnhancedCase", "calibrate", "inference_preprocessing", "measured"]
 
-_KEY, SLICE_AXIS = "image", "slice_axis"
+_IMAGE, _PRED, _DEVIATION = "image", "pred", "deviation"
 
 
 class Cue(NamedTuple):
@@ -61,18 +69,14 @@ class CaseEnhancer:
     r"""Enhance an image that was read from a case.
 
     The image is turned to RAS axes and scaled to [0, 1] as in training, enhanced as a whole
-    (:class:`scripts.inferers.ConsistentInferer`), and all of that is undone. Intensities that the scaling had cut off
-    are put back, :math:`\hat x = s^{-1}(E(s(y))) + (y - s^{-1}(s(y)))`, so that the brightest voxels are not levelled,
-    and so are pixels that the scanner marked as padding.
-
-    Volumes go through a 2-D network along the axis of acquisition where the file says which that is, else along the
-    axis of training.
+    (:class:`scripts.inferers.ConsistentInferer`), and brought back to its own units
+    (:class:`scripts.transforms.RestoreSourced`). MONAI's inference workflow has the same parts, and gives the same.
 
     Args:
         network: the trained network, on its device.
-        preprocessing: invertible dictionary transforms of the key ``"image"``; the item also holds ``"slice_axis"``.
+        preprocessing: of the key ``"image"``, from a :class:`scripts.io.CaseImage` to what the network sees, see
+            :func:`inference_preprocessing`.
         inferer: how the network is called.
-        slice_axis: axis of training, of volumes in RAS orientation.
         samples: over how many draws of the cue the deviation is taken; 0: none.
         seed: of the draws.
         amp: mixed precision.
@@ -86,7 +90,6 @@ class CaseEnhancer:
         network: HQGNet,
         preprocessing: Compose,
         inferer: ConsistentInferer,
-        slice_axis: int = 2,
         samples: int = 0,
         seed: int = 0,
         amp: bool = False,
@@ -95,8 +98,8 @@ class CaseEnhancer:
             raise InputError(f"samples must be 0, for no uncertainty map, or at least 2, not {samples}.")
         self.network = network
         self.preprocessing = preprocessing
+        self.restore = RestoreSourced(_PRED, preprocessing, inferer.spatial_dims, _IMAGE, deviation_key=_DEVIATION)
         self.inferer = inferer
-        self.slice_axis = slice_axis
         self.samples = samples
         self.seed = seed
         self.amp = amp
@@ -114,8 +117,8 @@ class CaseEnhancer:
         """
         cues = []
         for guide in guides:
-            scaled, axis, _ = self._scaled(guide)
-            dims = self.inferer.spatial_dims
+            item = self.preprocessing({_IMAGE: guide})
+            scaled, axis, dims = item[_IMAGE], item[SLICE_AXIS], self.inferer.spatial_dims
             cues.append(collect_cues(self.network, [scaled[None]], self.device, spatial_dims=dims, slice_axis=axis))
         gathered = torch.cat(cues)
         if self.samples and len(gathered) < 2:
@@ -173,59 +176,61 @@ class CaseEnhancer:
         Raises:
             InputError: when the network cannot take the image.
         """
-        scaled, axis, sliced = self._scaled(case)
-        if not sliced and scaled.ndim == 4 and not case.evenly_spaced:
-            raise InputError(
-                "its slices are missing or unevenly spaced, which a 3-D network would not see: "
-                "complete the series, or use a 2-D network"
-            )
-        deviation = None
+        item = self.preprocessing({_IMAGE: case})
+        scaled, axis = item[_IMAGE], item[SLICE_AXIS]
         with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
-            pred = self._enhanced(scaled, self.cue.mean, axis)
+            item[_PRED] = self._enhanced(scaled, self.cue.mean, axis)
             if self.samples:
-                _, deviation = mean_and_deviation(
-                    self._enhanced(scaled, cue, axis) for cue in draw_cues(*self.cue, self.samples, self.seed).split(1)
-                )
-        if not bool(torch.isfinite(pred).all()):
-            raise InputError("the network gave values that are not finite: train it anew, or without mixed precision")
-        restored = self._restored(scaled, scaled)
-        result = self._restored(pred, scaled)
-        if deviation is not None:
-            deviation = (self._restored(pred + deviation, scaled) - result).clamp_min(0).mean(0, keepdim=True)
-        source = case.image.as_tensor()
-        result = result + (source - restored)
-        slice_axis = _places_in_ras(case.image).index(axis) if scaled.ndim == 4 else None
-        if sliced and slice_axis is not None:
-            # A slice that is all one value shows nothing; a network would draw something into it.
-            empty = _is_constant_along(source, slice_axis)
-            result = torch.where(empty, source, result)
-            deviation = None if deviation is None else deviation.masked_fill(empty[:1], 0)
-        if case.padding is not None:
-            result = torch.where(case.padding, source, result)
-            deviation = None if deviation is None else deviation.masked_fill(case.padding, 0)
-        return EnhancedCase(result, deviation, slice_axis)
+                draws = draw_cues(*self.cue, self.samples, self.seed).split(1)
+                _, item[_DEVIATION] = mean_and_deviation(self._enhanced(scaled, cue, axis) for cue in draws)
+        item = self.restore(item)
+        slice_axis = places_in_ras(case.image).index(axis) if scaled.ndim == 4 else None
+        return EnhancedCase(item[_PRED].as_tensor(), item.get(_DEVIATION), slice_axis)
 
-    def _scaled(self, case: CaseImage) -> tuple[MetaTensor, int, bool]:
-        """Return what the network sees, the axis of its slices, and whether it sees it slice by slice."""
-        image = case.without_padding()
-        axis = self.slice_axis
-        if image.ndim == 4:
-            places = _places_in_ras(image)
-            if case.slice_axis is not None:
-                axis = places[case.slice_axis]
-            shape = [image.shape[places.index(place) + 1] for place in range(3)]
-            axis = through_plane_axis(shape, axis)
-        scaled = self.preprocessing({_KEY: image.clone(), SLICE_AXIS: axis})[_KEY]
-        return scaled, axis, scaled.ndim - 1 > self.inferer.spatial_dims
+    @torch.no_grad()
+    def network_image(self, case: CaseImage, enhance: bool = True) -> tuple[MetaTensor, int]:
+        """Return an image as the downstream network sees it: turned to RAS axes, scaled to [0, 1], and enhanced.
+
+        Args:
+            case: the image.
+            enhance: False leaves the enhancement out.
+
+        Returns:
+            (C, *spatial), with the affine of the RAS axes, and the spatial axis along which the planes are stacked.
+
+        Raises:
+            InputError: when the network cannot take the image.
+        """
+        item = self.preprocessing({_IMAGE: case})
+        scaled, axis = item[_IMAGE], item[SLICE_AXIS]
+        if not enhance:
+            return scaled, axis
+        with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
+            enhanced = self._enhanced(scaled, self.cue.mean, axis)
+        return MetaTensor(enhanced).copy_meta_from(scaled), axis
 
     def _enhanced(self, scaled: MetaTensor, cue: torch.Tensor, axis: int) -> torch.Tensor:
         return self.inferer(scaled.as_tensor()[None], self.network, cue, axis)[0].float()
 
-    def _restored(self, values: torch.Tensor, scaled: MetaTensor) -> torch.Tensor:
-        """Undo the preprocessing."""
-        image = MetaTensor(values.as_tensor() if isinstance(values, MetaTensor) else values).copy_meta_from(scaled)
-        restored: MetaTensor = self.preprocessing.inverse({_KEY: image})[_KEY]
-        return restored.as_tensor()
+
+def inference_preprocessing(spec: ModelSpec, minimum_size: int) -> Compose:
+    """Return the preprocessing of an inference, that of ``configs/inference.yaml``: read, orient, check, scale.
+
+    Args:
+        spec: of the trained network.
+        minimum_size: smallest plane that the network takes.
+    """
+    dims = spec.network["spatial_dims"]
+    check = CheckImaged(_IMAGE, spec.network["in_channels"], dims, minimum_size, slice_axis_key=SLICE_AXIS)
+    return Compose(
+        [
+            ReadImaged(_IMAGE, even_spacing=dims == 3, source_key="source"),
+            SliceAxisd(_IMAGE, spec.slice_axis),
+            OrientVolumesd(_IMAGE),
+            check,
+            RescaleIntensityd(_IMAGE, *spec.percentiles, window=spec.window),
+        ]
+    )
 
 
 def measured(case: CaseImage, enhanced: EnhancedCase) -> SafetyMeasures:
@@ -267,16 +272,3 @@ def calibrate(
         flush=True,
     )
     return thresholds
-
-
-def _is_constant_along(volume: torch.Tensor, axis: int) -> torch.Tensor:
-    """Which slices along an axis are constant: bool, with 1 in place of every size but that of the axis."""
-    slices = volume.movedim(axis + 1, 0).flatten(1)
-    shape = [1] * volume.ndim
-    shape[axis + 1] = -1
-    return (slices.amax(1) == slices.amin(1)).reshape(shape)
-
-
-def _places_in_ras(image: MetaTensor) -> list[int]:
-    """Which axis each axis of a volume becomes when it is turned to RAS."""
-    return [int(place) for place in nib.orientations.io_orientation(image.affine.numpy())[:, 0]]

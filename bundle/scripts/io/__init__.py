@@ -8,6 +8,7 @@ from .dicom import DICOMCase
 from .dicom_series import dicom_patient
 from .discovery import Problem, find_cases
 from .formats import ImageFormat, image_format, image_stem, natural_order
+from .in_memory import ArrayCase
 from .nifti import NiftiCase, write_nifti
 from .opening import open_case, open_image, opener
 from .raster import RasterCase
@@ -17,6 +18,7 @@ __all__ = [
     "PATIENT_SPACE",
     "PIXEL_SPACE",
     "SPACE",
+    "ArrayCase",
     "Case",
     "CaseImage",
     "DICOMCase",

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
@@ -24,6 +25,7 @@ __all__ = [
     "NoImageError",
     "Provenance",
     "UnreadableError",
+    "coarse_axis",
 ]
 
 SPACE = "axis_space"
@@ -34,6 +36,9 @@ PIXEL_SPACE = "pixel"
 
 PATIENT_SPACE = "patient"
 """The affine maps voxels to the patient's RAS millimetres."""
+
+
+CLEARLY_LARGER = 1.2
 
 
 class Case(NamedTuple):
@@ -187,3 +192,9 @@ class CaseImage(ABC):
         Returns:
             The file or the folder that was made.
         """
+
+
+def coarse_axis(sizes: np.ndarray) -> int | None:
+    """Return the axis along which voxels are clearly longer than along the other two; None where there is none."""
+    largest = int(np.argmax(sizes))
+    return largest if sizes[largest] > CLEARLY_LARGER * np.delete(sizes, largest).max() else None

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import encaps
 from pydicom.dataset import FileDataset
-from pydicom.encaps import generate_fragments
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
@@ -57,6 +55,9 @@ def decode_frames(dataset: FileDataset, pixel_format: PixelFormat, count: int) -
     Raises:
         InputError: when the pixel data is damaged, missing or of a kind that cannot be decoded.
     """
+    # New in pydicom 3. Programs with an older one, such as MONAI Label, can import this package all the same.
+    from pydicom.pixels.processing import apply_color_lut
+
     file = Path(str(dataset.filename))
     with naming(file):
         _check_pixel_data(dataset, pixel_format, count)
@@ -76,6 +77,8 @@ def decode_frames(dataset: FileDataset, pixel_format: PixelFormat, count: int) -
 
 def _decoded(dataset: FileDataset, pixel_format: PixelFormat, count: int, shift: int) -> Iterator[np.ndarray]:
     """Frames from a decoder that can be trusted with damaged data; ``shift`` bits too far up."""
+    from pydicom.pixels.utils import iter_pixels
+
     syntax = transfer_syntax(dataset)
     options: dict[str, Any] = {"bits_stored": pixel_format.bits_stored + shift} if shift else {}
     if syntax.is_encapsulated and syntax != RLELossless:
@@ -114,7 +117,8 @@ def _check_pixel_data(dataset: FileDataset, pixel_format: PixelFormat, count: in
             )
     elif syntax != RLELossless:
         # Decoders allocate what the header says, so the header must agree with what was compressed.
-        size = _size_in_codestream(next((f for f in generate_fragments(data, endianness="<") if len(f) > 64), b""))
+        fragments = encaps.generate_fragments(data, endianness="<")
+        size = _size_in_codestream(next((fragment for fragment in fragments if len(fragment) > 64), b""))
         if size is not None and size != (pixel_format.rows, pixel_format.columns):
             raise ValueError(
                 f"its header says {pixel_format.rows}×{pixel_format.columns} pixels but the compressed image "

@@ -8,7 +8,6 @@ import gzip
 import logging
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
 
 import nibabel as nib
 import numpy as np
@@ -16,46 +15,16 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from nibabel.affines import voxel_sizes
-from nibabel.spatialimages import HeaderDataError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from ..errors import InputError
-from .base import PATIENT_SPACE, SPACE, CaseImage, Provenance, UnreadableError
-from .limits import check_unpacked_size, most_unpacked
-from .nifti_header import MAGIC, is_nifti_header
+from .base import PATIENT_SPACE, SPACE, CaseImage, Provenance, UnreadableError, coarse_axis
+from .nifti_content import Header, NiftiContent, content_of, read_content
 from .storage import real_values, stored_values, values_cut, widened_scaling
 
 __all__ = ["NiftiCase", "write_nifti"]
 
-Header = nib.Nifti1Header | nib.Nifti2Header
-
-GZIP_MAGIC = b"\x1f\x8b"
-HEADER_TYPES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-
-SCALAR_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
-COLOUR_TYPES = {128: 3, 2304: 4}
-"""Bytes of a voxel of the types RGB24 and RGBA32."""
-
-COMPLEX_TYPES = (32, 1792, 2048)
 FLOAT32 = 16
-
-CLEARLY_LARGER = 1.2
-CHUNK = 2**24
-
-
-class _Content(NamedTuple):
-    """Content of a NIfTI file.
-
-    Attributes:
-        header: as it stands in the file.
-        extensions: bytes between the header and the values.
-        stored: (C, *spatial), in the byte order of the file.
-        interleaved: whether the channels of a voxel lie side by side in the file.
-    """
-
-    header: Header
-    extensions: bytes
-    stored: np.ndarray
-    interleaved: bool
 
 
 class NiftiCase(CaseImage):
@@ -72,7 +41,7 @@ class NiftiCase(CaseImage):
     Use :meth:`read`.
     """
 
-    def __init__(self, image: MetaTensor, slice_axis: int | None, content: _Content, suffix: str) -> None:
+    def __init__(self, image: MetaTensor, slice_axis: int | None, content: NiftiContent, suffix: str) -> None:
         self.image = image
         self.slice_axis = slice_axis
         self._content = content
@@ -93,17 +62,42 @@ class NiftiCase(CaseImage):
                 that contradicts itself.
         """
         try:
-            content = _read(file)
-            affine = _affine(content.header, content.stored.shape[1:])
-            slope, intercept = _scaling(content.header)
-            stored = content.stored[:3] if content.interleaved else content.stored
-            values = torch.from_numpy(real_values(stored, slope, intercept))
+            content = read_content(file)
+            return cls._of(content, str(file), ".nii" if file.name.lower().endswith(".nii") else ".nii.gz")
         except (OSError, EOFError, zlib.error, UnreadableError, HeaderDataError, MemoryError) as error:
             raise InputError(f'cannot read "{file}": {_why(error)}') from error
-        meta = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PATIENT_SPACE}
+
+    @classmethod
+    def of_nibabel(cls, image: SpatialImage) -> NiftiCase:
+        """Take an image of nibabel as if it were read from the NIfTI file that it would be saved in.
+
+        Args:
+            image: where it came from a file and its values were not replaced, what the file stores is taken.
+
+        Raises:
+            InputError: see :meth:`read`.
+        """
+        name = image.get_filename() or "the image"
+        try:
+            content = content_of(image)
+            return cls._of(content, name, ".nii" if name.lower().endswith(".nii") else ".nii.gz")
+        except (OSError, EOFError, zlib.error, UnreadableError, HeaderDataError, MemoryError) as error:
+            raise InputError(f'cannot take the nibabel image "{name}": {_why(error)}') from error
+
+    @classmethod
+    def _of(cls, content: NiftiContent, name: str, suffix: str) -> NiftiCase:
+        affine = _affine(content.header, content.stored.shape[1:])
+        stored = content.stored[:3] if content.interleaved else content.stored
+        values = torch.from_numpy(real_values(stored, *_scaling(content.header)))
+        meta = {ImageMetaKey.FILENAME_OR_OBJ: name, SPACE: PATIENT_SPACE}
         image = MetaTensor(values, affine=torch.from_numpy(affine), meta=meta)
-        suffix = ".nii" if file.name.lower().endswith(".nii") else ".nii.gz"
         return cls(image, _slice_axis(content.header, affine, values.ndim - 1), content, suffix)
+
+    def as_nibabel(self, result: torch.Tensor) -> nib.Nifti1Image:
+        """Return a result as an image of nibabel, with the header, the stored type and the scaling of the source."""
+        header = self._content.header
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        return kind.from_bytes(self._encoded(result, header))
 
     def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> Path:
         """Write a result as ``target.nii.gz``, or ``target.nii`` where the source is named so.
@@ -116,7 +110,14 @@ class NiftiCase(CaseImage):
         Returns:
             The file.
         """
-        header, extensions, source, interleaved = self._content
+        header = self._content.header
+        if provenance is not None:
+            header = _described(header, provenance.sentence())
+        return _write(self._encoded(result, header), target.with_name(target.name + self._suffix))
+
+    def _encoded(self, result: torch.Tensor, header: Header) -> bytes:
+        """Bytes of a file that stores a result as the source stores its values, with a wider slope where needed."""
+        _, extensions, source, interleaved = self._content
         values = self.with_missing(result).detach().cpu().numpy()
         scaling = _scaling(header)
         wide = scaling if interleaved else widened_scaling(values, source.dtype, *scaling)
@@ -130,9 +131,7 @@ class NiftiCase(CaseImage):
         if len(source) > len(stored):
             stored = np.concatenate([stored, source[len(stored) :]])
         order = stored if interleaved else np.moveaxis(stored, 0, -1)
-        if provenance is not None:
-            header = _described(header, provenance.sentence())
-        return self._save(header.binaryblock + extensions, order, target)
+        return bytes(header.binaryblock + extensions + order.tobytes(order="F"))
 
     def values_cut(self, result: torch.Tensor) -> int:
         """See :meth:`CaseImage.values_cut`: only colour is cut, since a header has a slope for anything else."""
@@ -159,10 +158,8 @@ class NiftiCase(CaseImage):
         header["scl_slope"], header["scl_inter"] = 1, 0
         header["cal_min"], header["cal_max"] = 0, 0
         header["intent_code"], header["intent_name"] = 0, b""
-        return self._save(header.binaryblock + bytes(4), values, target)
-
-    def _save(self, start: bytes, values: np.ndarray, target: Path) -> Path:
-        return _write(start + values.tobytes(order="F"), target.with_name(target.name + self._suffix))
+        content = header.binaryblock + bytes(4) + values.tobytes(order="F")
+        return _write(content, target.with_name(target.name + self._suffix))
 
 
 def write_nifti(
@@ -201,100 +198,6 @@ def write_nifti(
     return _write(image.to_bytes(), target.with_name(target.name + ".nii.gz"))
 
 
-def _read(file: Path) -> _Content:
-    size = file.stat().st_size
-    with file.open("rb") as raw:
-        packed = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        if not packed:
-            return _read_unpacked(raw, None, size)
-        with gzip.open(raw) as unpacked:
-            content = _read_unpacked(cast("BinaryIO", unpacked), size, None)
-            unpacked.read(CHUNK)  # at its end the checksum is compared
-            return content
-
-
-def _read_unpacked(stream: BinaryIO, packed: int | None, size: int | None) -> _Content:
-    """Read an image from a stream.
-
-    Args:
-        stream: at its beginning.
-        packed: bytes of the file, for one that is compressed.
-        size: bytes of the stream, for one that is not.
-    """
-    start = stream.read(348)
-    if not is_nifti_header(start):
-        raise UnreadableError("it is no NIfTI file, whatever its name" if start else "it is empty")
-    length = 540 if start[4:8] == MAGIC[540][1][:4] else 348
-    start += stream.read(length - 348)
-    if len(start) < length:
-        raise UnreadableError("it is cut short: its header is not complete")
-    header = HEADER_TYPES[length](binaryblock=start, check=False)
-    if int(header["sizeof_hdr"]) != length:
-        raise UnreadableError("its header is damaged: it tells a wrong length of itself")
-    shape, channels = _shape(header)
-    dtype, bytes_of_colour = _stored_type(header)
-    if bytes_of_colour and channels > 1:
-        raise UnreadableError("it holds vectors of colours: split it into one image each")
-    offset = float(header["vox_offset"])
-    if not (length <= offset <= (size or most_unpacked(packed or 0)) and offset.is_integer()):
-        raise UnreadableError(f"its header is damaged: its values cannot begin at byte {offset:g}")
-    count = int(np.prod((*shape, channels, bytes_of_colour or 1), dtype=object))
-    needed = int(offset) + count * dtype.itemsize
-    if packed is not None:
-        check_unpacked_size(needed, packed)
-    elif size is not None and needed > size:
-        raise UnreadableError(f"it is cut short: {size} of {needed} bytes are there")
-    extensions = bytes(_read_exactly(stream, int(offset) - length))
-    flat = np.frombuffer(_read_exactly(stream, count * dtype.itemsize), dtype)
-    if bytes_of_colour:
-        stored = flat.reshape((bytes_of_colour, *shape), order="F")
-    else:
-        stored = np.moveaxis(flat.reshape((*shape, channels), order="F"), -1, 0)
-    return _Content(header, extensions, stored, bool(bytes_of_colour))
-
-
-def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
-    """Read so many bytes, growing with what is really there."""
-    content = bytearray()
-    while len(content) < count:
-        part = stream.read(min(CHUNK, count - len(content)))
-        if not part:
-            raise UnreadableError(f"it is cut short: {count - len(content)} bytes are missing")
-        content += part
-    return content
-
-
-def _shape(header: Header) -> tuple[tuple[int, ...], int]:
-    """Spatial shape (two or three axes) and number of channels."""
-    dims = [int(length) for length in header["dim"]]
-    ndim, lengths = dims[0], dims[1 : dims[0] + 1]
-    if not 1 <= ndim <= 7 or any(length < 1 for length in lengths):
-        raise UnreadableError(f"its header is damaged: it tells of {ndim} axes of lengths {lengths}")
-    if ndim == 1:
-        raise UnreadableError("it is a row of values, no image")
-    if ndim >= 4 and lengths[3] > 1:
-        raise UnreadableError(
-            f"it holds {lengths[3]} volumes: split it into volumes, "
-            "or store along the fifth axis what are channels of one volume"
-        )
-    if any(length > 1 for length in lengths[5:]):
-        raise UnreadableError(f"it has {ndim} axes of lengths {lengths}: split it into volumes")
-    return tuple(lengths[:3]), lengths[4] if ndim >= 5 else 1
-
-
-def _stored_type(header: Header) -> tuple[np.dtype, int]:
-    """Type of a number in the file, and how many make a coloured voxel (0: voxels have no colour)."""
-    code = int(header["datatype"])
-    if code in COLOUR_TYPES:
-        return np.dtype("u1"), COLOUR_TYPES[code]
-    if code in COMPLEX_TYPES:
-        raise UnreadableError("it holds complex values: save their magnitude")
-    if code not in SCALAR_TYPES:
-        raise UnreadableError(f"it stores its values in a type that is not supported ({code}): convert it to float32")
-    return np.dtype(SCALAR_TYPES[code]).newbyteorder(header.endianness), 0
-
-
 def _affine(header: Header, shape: tuple[int, ...]) -> np.ndarray:
     """The affine matrix as nibabel takes it: sform, or else qform, or else the voxel sizes alone."""
     checked = header.copy()
@@ -329,9 +232,7 @@ def _slice_axis(header: Header, affine: np.ndarray, spatial_dims: int) -> int | 
     axis = header.get_dim_info()[2]
     if axis is not None:
         return int(axis)
-    sizes = voxel_sizes(affine)
-    largest = int(np.argmax(sizes))
-    return largest if sizes[largest] > CLEARLY_LARGER * np.delete(sizes, largest).max() else None
+    return coarse_axis(voxel_sizes(affine))
 
 
 def _described(header: Header, description: str) -> Header:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from ..errors import InputError
 from .base import Case, CaseImage
@@ -46,17 +47,19 @@ def opener(nan_as_padding: bool = False) -> Callable[[Case], CaseImage]:
     return open_with_background if nan_as_padding else open_case
 
 
-def open_image(path: str | os.PathLike[str], is_label: bool = False) -> CaseImage:
-    """Read one file, or a folder that holds one DICOM series.
+def open_image(path: str | os.PathLike[str] | Sequence[str | Path], is_label: bool = False) -> CaseImage:
+    """Read one file, a folder that holds one DICOM series, or the files of one DICOM series.
 
     Args:
-        path: the file or the folder.
+        path: the file, the folder or the files.
         is_label: whether the values are classes: then a palette's indices are the values, not its colours.
 
     Raises:
         InputError: when it cannot be read; the sentence names the file or the folder and says why.
     """
-    path = Path(path).expanduser()
+    if isinstance(path, (list, tuple)):
+        return _read("dicom", [Path(file).expanduser() for file in path])
+    path = Path(cast("str | os.PathLike[str]", path)).expanduser()
     if not path.exists():
         raise InputError(f'cannot read "{path}": there is no such file or folder')
     if path.is_dir():

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of HQG-Net that MONAI does not have."""
 
-from .enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior
+from .enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior, style_disagreement
 from .multi_encoder import MultiEncoderLoss
 from .restoration import RestorationLoss
 from .wavelet import WaveletLoss
@@ -14,4 +14,5 @@ __all__ = [
     "RestorationLoss",
     "WaveletLoss",
     "kl_to_prior",
+    "style_disagreement",
 ]

@@ -24,6 +24,7 @@ DEFAULT_WEIGHTS = {
     "wavelet": 0.1,
     "multi_encoder": 0.1,
     "restoration": 10.0,
+    "style": 0.2,
     "kl": 1e-3,
 }
 """The weight of KL follows from the evidence bound: with a Laplace likelihood of scale 0.05 for each of ten thousand
@@ -46,12 +47,37 @@ def kl_to_prior(mean: torch.Tensor, log_variance: torch.Tensor, free_nats: float
     return divergence.mean(dim=0).clamp_min(free_nats).mean()
 
 
+def style_disagreement(cues: torch.Tensor, others: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
+    r"""Return how much the cues of two images of one study differ, relative to cues of different studies.
+
+    .. math:: \frac{\overline{\lVert v_i - w_i \rVert^2}}{\overline{\lVert v_i - w_j \rVert^2} + \epsilon},\quad j \ne i
+
+    A study has one style and many slices, so its cues should agree. The denominator is held constant: otherwise cues of
+    patients who share a style would be driven apart.
+
+    Args:
+        cues: v, (B, cue_channels), one of each study.
+        others: w, of another image of each study, of the same shape, without gradient.
+        eps: against a division by zero. Defaults to 1e-3.
+
+    Returns:
+        Scalar tensor; 0 for a single study.
+    """
+    distances = (cues.unsqueeze(1) - others.unsqueeze(0)).square().mean(dim=2)
+    own = distances.diagonal().mean()
+    count = len(cues)
+    if count < 2:
+        return 0.0 * own
+    rest = (distances.detach().sum() - count * own.detach()) / (count * (count - 1))
+    return own / (rest + eps)
+
+
 class EnhancementLoss(nn.Module):
     r"""The objective of the enhancer and the guidance encoder (METHOD of HQG-Net, He et al. 2024).
 
     .. math::
         L = \lambda_{adv}L_{adv} + \lambda_{con}L_{con} + \lambda_{pix}L_{pix} + \lambda_{feat}L_{feat}
-            + \lambda_{res}L_{res} + \lambda_{kl}L_{kl}
+            + \lambda_{res}L_{res} + \lambda_{sty}L_{sty} + \lambda_{kl}L_{kl}
 
     - ``adversarial``: least squares, the discriminator should take the result for real;
     - ``consistency``: L1 between the cue of the result and the (constant) cue of its guide. The guidance encoder judges
@@ -63,6 +89,7 @@ class EnhancementLoss(nn.Module):
       back, guided by another slice z of the same study: :math:`d(E(\delta(z'); v_z), z')`. It is the paired signal that
       unpaired data have. The tone of the degraded image says nothing about that of z', so it has to come from the
       guide. Zuo et al. 2023 (HACA3) teach style to harmonisation networks in this way;
+    - ``style``: two slices of a study give one cue, see :func:`style_disagreement`;
     - ``kl``: the posterior of the cue stays near N(0, I), see :func:`kl_to_prior`.
 
     Args:
@@ -162,21 +189,25 @@ class EnhancementLoss(nn.Module):
         return {name: weights[name] * term for name, term in terms.items()}
 
     def guidance_terms(self, network: HQGNet, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the weighted terms that need no low-quality image, by name: restoration and KL.
+        """Return the weighted terms that need no low-quality image, by name: restoration, style and KL.
 
         They hold the guide, so no stage of training goes without them.
 
         Args:
             network: the network that is trained.
-            batch: with ``guide`` and, for the restoration, ``clean`` and ``degraded``, each (B, C, *spatial).
+            batch: with ``guide`` and, for restoration and style, ``clean`` and ``degraded``, each (B, C, *spatial).
         """
         terms: dict[str, torch.Tensor] = {}
-        if self.weights["restoration"] == 0 and self.weights["kl"] == 0:
+        if not any(self.weights[name] > 0 for name in ("restoration", "style", "kl")):
             return terms
         mean, log_variance = network.encode_guide(batch[GUIDE])
         if self.weights["restoration"] > 0:
             restored = network.enhance_with_cue(batch[DEGRADED], network.draw_cue(mean, log_variance))
             terms["restoration"] = self.weights["restoration"] * self.restoration(restored, batch[CLEAN])
+        if self.weights["style"] > 0:
+            with torch.no_grad():
+                other, _ = network.encode_guide(batch[CLEAN])
+            terms["style"] = self.weights["style"] * style_disagreement(mean, other)
         if self.weights["kl"] > 0:
             terms["kl"] = self.weights["kl"] * kl_to_prior(mean, log_variance, self.kl_free_nats)
         return terms

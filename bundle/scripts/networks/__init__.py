@@ -4,9 +4,10 @@
 
 from .definitions import build_network, describe_definition, network_from_description
 from .discriminator import DetailDiscriminator
-from .enhancer import Enhancer, EnhancerEncoder, pad_to_multiple
+from .enhancer import Enhancer, EnhancerEncoder, FullResolution
 from .functional import at_least_float32, call_with, reinitialized, with_frozen_weights
-from .guidance_encoder import GuidanceEncoder, GuidanceFeatures
+from .guidance_encoder import GuidanceEncoder, GuidanceFeatures, pad_to_multiple
+from .haar_split import HaarSplit
 from .hqgnet import GuidedEnhancement, HQGNet, draw_cues, mean_and_deviation
 from .joint_norm import JointNorm
 from .layer_features import LayerFeatures
@@ -18,10 +19,12 @@ __all__ = [
     "DetailDiscriminator",
     "Enhancer",
     "EnhancerEncoder",
+    "FullResolution",
     "GuidanceEncoder",
     "GuidanceFeatures",
     "GuidedEnhancement",
     "HQGNet",
+    "HaarSplit",
     "JointNorm",
     "LayerFeatures",
     "VariationalInformationNorm",

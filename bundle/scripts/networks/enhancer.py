@@ -10,19 +10,14 @@ import torch
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
 from monai.networks.layers.factories import Conv, Pool
 from torch import nn
-from torch.nn import functional as F
 
 from ..errors import InputError
-from .guidance_encoder import ACTIVATION
+from .guidance_encoder import ACTIVATION, pad_to_multiple
+from .haar_split import HaarSplit
 from .variational_norm import VariationalInformationNorm
 
-
-def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:
-    """Pad each spatial axis of (B, C, *spatial) at its end, with edge values, to the next multiple of ``divisor``."""
-    padding: list[int] = []
-    for axis in range(image.dim() - 1, 1, -1):
-        padding += [0, (divisor - image.shape[axis] % divisor) % divisor]
-    return F.pad(image, padding, mode="replicate") if sum(padding) > 0 else image
+FULL_RESOLUTION_WIDTH = 12
+"""Channels at full resolution of a reduced network: each costs as much as four at half."""
 
 
 class EnhancerEncoder(nn.Module):
@@ -32,11 +27,14 @@ class EnhancerEncoder(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels of the image.
         channels: width of each level, finest first; the last is the bottleneck.
+        reduction: 2 lets the first level work at half the resolution, behind a :class:`HaarSplit`. Defaults to 1.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int]) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], reduction: int = 1) -> None:
         super().__init__()
-        self.stem = Convolution(spatial_dims, in_channels, channels[0], kernel_size=3, norm=None, act=ACTIVATION)
+        self.split = HaarSplit(spatial_dims) if reduction == 2 else nn.Identity()
+        bands = in_channels * reduction**spatial_dims
+        self.stem = Convolution(spatial_dims, bands, channels[0], kernel_size=3, norm=None, act=ACTIVATION)
         widths = [channels[0], *channels]
         self.blocks = nn.ModuleList(
             ResidualUnit(spatial_dims, narrow, wide, subunits=2, norm="INSTANCE", act=ACTIVATION)
@@ -48,17 +46,44 @@ class EnhancerEncoder(nn.Module):
         """Return the features of every level, finest first.
 
         Args:
-            image: (B, C, *spatial), each spatial size a multiple of ``2**(len(channels) - 1)``.
+            image: (B, C, *spatial), each spatial size a multiple of ``reduction * 2**(len(channels) - 1)``.
 
         Returns:
-            One tensor per level, (B, channels[i], *spatial / 2**i).
+            One tensor per level, (B, channels[i], *spatial / (reduction * 2**i)).
         """
-        x = self.stem(image)
+        x = self.stem(self.split(image))
         features: list[torch.Tensor] = []
         for level, block in enumerate(self.blocks):
             x = block(self.pool(x) if level > 0 else x)
             features.append(x)
         return features
+
+
+class FullResolution(nn.Module):
+    r"""Draw the result of a network that works at half the resolution at full resolution.
+
+    .. math:: f = C_2(\mathrm{LeakyReLU}_{0.2}(C_1([\uparrow h;\, y])))
+
+    The features h are upsampled linearly, and two 3x3 convolutions, C_1 and C_2, see them beside the image y. An
+    inverse Haar transform would draw every block of pixels by itself, which shows as a pattern with a period of two
+    pixels.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        in_channels: channels of the image.
+        width: channels of h, and between the two convolutions.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.upsample = UpSample(spatial_dims, mode="nontrainable", interp_mode="linear", align_corners=False)
+        self.first = Convolution(spatial_dims, width + in_channels, width, kernel_size=3, norm=None, act=ACTIVATION)
+        self.second = Conv[Conv.CONV, spatial_dims](width, in_channels, kernel_size=3, padding=1)
+
+    def forward(self, features: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Return f, of the shape of ``image``, for features h, (B, width, *spatial / 2), and the image y."""
+        drawn: torch.Tensor = self.second(self.first(torch.cat([self.upsample(features), image], dim=1)))
+        return drawn
 
 
 class Enhancer(nn.Module):
@@ -73,6 +98,9 @@ class Enhancer(nn.Module):
       starts from the identity (up to the clipping of y to :math:`[\epsilon, 1-\epsilon]`);
     - ``"plain"``: :math:`\hat x = \mathrm{sigmoid}(f)`, the head of the paper.
 
+    With a ``reduction`` of 2 all of this works at half the resolution, between a :class:`HaarSplit` and
+    :class:`FullResolution`, which draws f.
+
     Images of any size are padded (edge values) to a multiple of the network's stride inside, and cropped afterwards.
 
     Args:
@@ -84,6 +112,7 @@ class Enhancer(nn.Module):
         head: ``"plain"`` or ``"residual"``. Defaults to ``"plain"``.
         logit_eps: :math:`\epsilon` of the residual head: how far black and white are from the ends that no finite f
             could move. Defaults to 0.05.
+        reduction: 1 or 2. Defaults to 1.
 
     Raises:
         InputError: for other ``spatial_dims``, fewer than two levels, an unknown head.
@@ -98,6 +127,7 @@ class Enhancer(nn.Module):
         code_channels: int = 16,
         head: str = "plain",
         logit_eps: float = 0.05,
+        reduction: int = 1,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -106,15 +136,17 @@ class Enhancer(nn.Module):
             raise InputError(f"The enhancer needs two levels or more: channels={list(channels)} names {len(channels)}.")
         if head not in ("residual", "plain"):
             raise InputError(f'Unknown head "{head}": use "plain" or "residual".')
+        if reduction not in (1, 2):
+            raise InputError(f"reduction must be 1, for full resolution, or 2, for half, not {reduction}.")
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.head = head
         self.logit_eps = logit_eps
-        self.stride = 2 ** (len(channels) - 1)
+        self.stride = reduction * 2 ** (len(channels) - 1)
         # Instance normalisation needs more than one pixel at the bottleneck.
         self.minimum_size = 2 * self.stride
 
-        self.encoder = EnhancerEncoder(spatial_dims, in_channels, channels)
+        self.encoder = EnhancerEncoder(spatial_dims, in_channels, channels, reduction)
         self.global_pool = Pool[Pool.ADAPTIVEAVG, spatial_dims](1)
         self.code = nn.Linear(channels[-1], code_channels)
         self.upsample = UpSample(spatial_dims, mode="nontrainable", interp_mode="linear", align_corners=False)
@@ -126,10 +158,13 @@ class Enhancer(nn.Module):
         self.modulation = nn.ModuleList(
             VariationalInformationNorm(spatial_dims, skip, cue_channels + code_channels) for skip in deep_to_fine[1:]
         )
-        self.final = Conv[Conv.CONV, spatial_dims](channels[0], in_channels, kernel_size=1)
+        drawn = in_channels if reduction == 1 else FULL_RESOLUTION_WIDTH
+        self.final = Conv[Conv.CONV, spatial_dims](channels[0], drawn, kernel_size=1)
+        self.full_resolution = FullResolution(spatial_dims, in_channels, drawn) if reduction == 2 else None
         if head == "residual":
-            nn.init.zeros_(self.final.weight)
-            nn.init.zeros_(self.final.bias)
+            last = self.final if self.full_resolution is None else self.full_resolution.second
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def pad(self, image: torch.Tensor) -> torch.Tensor:
         """Pad each spatial axis at its end, with edge values, to the next multiple of the stride."""
@@ -144,7 +179,7 @@ class Enhancer(nn.Module):
         return self.code(self.global_pool(bottleneck).flatten(1))
 
     def decode(self, features: list[torch.Tensor], cue: torch.Tensor, code: torch.Tensor | None = None) -> torch.Tensor:
-        """Turn encoder features and a cue into the correction f.
+        """Turn encoder features and a cue into the correction f; in a reduced network, into what it is drawn from.
 
         Args:
             features: what ``encoder`` returned, finest first.
@@ -152,7 +187,7 @@ class Enhancer(nn.Module):
             code: v_y, (B, code_channels); that of the features where None.
 
         Returns:
-            f before the head's sigmoid, (B, C, *padded spatial).
+            f, (B, C, *padded spatial), or h of :class:`FullResolution`, (B, width, *padded spatial / 2).
         """
         x = features[-1]
         if code is None:
@@ -180,6 +215,8 @@ class Enhancer(nn.Module):
         padded = self.pad(image)
         features = self.encoder(padded)
         logit = self.decode(features, cue, code)
+        if self.full_resolution is not None:
+            logit = self.full_resolution(logit, padded)
         if self.head == "residual":
             logit = logit + torch.logit(padded, eps=self.logit_eps)
         pred = torch.sigmoid(logit)

@@ -10,11 +10,25 @@ import torch
 from monai.networks.blocks import Convolution, ResidualUnit
 from monai.networks.layers.factories import Pool
 from torch import nn
+from torch.nn import functional as F
 
 from ..errors import InputError
+from .haar_split import HaarSplit
 
 INITIAL_LOG_VARIANCE = -2.0
 ACTIVATION = ("LEAKYRELU", {"negative_slope": 0.2})
+
+
+def pad_to_multiple(image: torch.Tensor, divisor: int) -> torch.Tensor:
+    """Pad each spatial axis of (B, C, *spatial) at its end, with edge values, to the next multiple of ``divisor``."""
+    padding: list[int] = []
+    for axis in range(image.dim() - 1, 1, -1):
+        padding += [0, (divisor - image.shape[axis] % divisor) % divisor]
+    # An exporter sees one size alone: it must meet the padding, or it would leave it out for every size.
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript skips only what stands below this
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+            return F.pad(image, padding, mode="replicate")
+    return F.pad(image, padding, mode="replicate") if sum(padding) > 0 else image
 
 
 class GuidanceFeatures(nn.Module):
@@ -24,11 +38,15 @@ class GuidanceFeatures(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         in_channels: channels of the image.
         channels: width of each level, finest first.
+        reduction: 2 lets the convolutions begin at half the resolution, behind a :class:`HaarSplit`. Defaults to 1.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int]) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], reduction: int = 1) -> None:
         super().__init__()
-        self.stem = Convolution(spatial_dims, in_channels, channels[0], kernel_size=3, norm=None, act=ACTIVATION)
+        self.split = HaarSplit(spatial_dims) if reduction == 2 else nn.Identity()
+        self.reduction = reduction
+        bands = in_channels * reduction**spatial_dims
+        self.stem = Convolution(spatial_dims, bands, channels[0], kernel_size=3, norm=None, act=ACTIVATION)
         widths = [channels[0], *channels]
         self.blocks = nn.ModuleList(
             ResidualUnit(spatial_dims, narrow, wide, subunits=2, norm=None, act=ACTIVATION)
@@ -38,8 +56,11 @@ class GuidanceFeatures(nn.Module):
         self.pool = Pool[Pool.AVG, spatial_dims](kernel_size=2, ceil_mode=True)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return the pooled features of every level, finest first, (B, channels[i], *spatial / 2**(i + 1))."""
-        x = self.stem(image)
+        """Return the pooled features of every level, finest first.
+
+        The sizes are (B, channels[i], *spatial / (reduction * 2**(i + 1))), rounded up.
+        """
+        x = self.stem(self.split(pad_to_multiple(image, self.reduction)))
         features: list[torch.Tensor] = []
         for block in self.blocks:
             x = self.pool(block(x))
@@ -75,11 +96,19 @@ class GuidanceEncoder(nn.Module):
         in_channels: channels of the image.
         channels: width of each level, finest first.
         cue_channels: length of the cue. Defaults to 16.
+        reduction: see :class:`GuidanceFeatures`.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], cue_channels: int = 16) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        channels: Sequence[int],
+        cue_channels: int = 16,
+        reduction: int = 1,
+    ) -> None:
         super().__init__()
-        self.trunk = GuidanceFeatures(spatial_dims, in_channels, channels)
+        self.trunk = GuidanceFeatures(spatial_dims, in_channels, channels, reduction)
         self.mean = nn.Linear(2 * sum(channels), cue_channels)
         self.log_variance = nn.Linear(2 * sum(channels), cue_channels)
         # The noise starts small: under much of it the enhancer would learn to ignore the cue before there is one.
@@ -100,6 +129,8 @@ class GuidanceEncoder(nn.Module):
     def statistics(self, image: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
         """Return what the heads see of the trunk's features of ``image``: (B, 2 * sum(channels))."""
         weight = foreground_weight(image)
+        if self.trunk.reduction == 2:
+            weight = self.trunk.pool(weight)
         found: list[torch.Tensor] = []
         for level in features:
             weight = self.trunk.pool(weight)

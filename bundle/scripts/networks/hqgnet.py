@@ -51,6 +51,8 @@ class HQGNet(nn.Module):
         head: ``"plain"`` or ``"residual"``, see :class:`Enhancer`. Defaults to plain, which is
             the paper's and restores better.
         guided: False for the unguided baseline, in which every cue is 0. Defaults to True.
+        reduction: 2 lets both encoders and the decoder work at half the resolution, see :class:`Enhancer`; their levels
+            are then those from the second on of a network of full resolution. Defaults to 1.
 
     Raises:
         InputError: for settings that make no network.
@@ -72,16 +74,19 @@ class HQGNet(nn.Module):
         code_channels: int = 16,
         head: str = "plain",
         guided: bool = True,
+        reduction: int = 1,
     ) -> None:
         super().__init__()
         self.guided = guided
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
-        self.width = int(channels[0])
-        self.enhancer = Enhancer(spatial_dims, in_channels, channels, cue_channels, code_channels, head)
-        self.guidance = GuidanceEncoder(
-            spatial_dims, in_channels, channels if guidance_channels is None else guidance_channels, cue_channels
+        # Values of the finest features per pixel of the image.
+        self.width = channels[0] / reduction**spatial_dims
+        self.enhancer = Enhancer(
+            spatial_dims, in_channels, channels, cue_channels, code_channels, head, reduction=reduction
         )
+        widths = channels if guidance_channels is None else guidance_channels
+        self.guidance = GuidanceEncoder(spatial_dims, in_channels, widths, cue_channels, reduction)
         # Declared here, since TorchScript cannot read the string annotations of a class body.
         self.prototype_mean: torch.Tensor
         self.prototype_std: torch.Tensor

@@ -10,10 +10,12 @@ from .labels import ClassLabeld
 from .loading import CheckImaged, OrientVolumesd, ReadImaged
 from .noise import estimate_noise, fit_noise
 from .poor_scanner import RandPoorScanner
-from .slices import RandSliced
+from .restoring import RestoreSourced
+from .slices import SLICE_AXIS, RandSliced, SliceAxisd
 from .tone import RandToneCurve
 
 __all__ = [
+    "SLICE_AXIS",
     "CheckImaged",
     "ClassLabeld",
     "OrientVolumesd",
@@ -24,7 +26,9 @@ __all__ = [
     "RandToneCurve",
     "ReadImaged",
     "RescaleIntensityd",
+    "RestoreSourced",
     "ScannerDegradation",
+    "SliceAxisd",
     "estimate_noise",
     "fit_noise",
 ]

@@ -15,36 +15,47 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, Orientation
-from monai.utils import CommonKeys, ImageMetaKey, ensure_tuple, ensure_tuple_rep
+from monai.utils import CommonKeys, ImageMetaKey, convert_to_tensor, ensure_tuple, ensure_tuple_rep
 from nibabel.affines import voxel_sizes
 
 from ..errors import InputError
-from ..io import PATIENT_SPACE, SPACE, open_image
+from ..io import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, open_image
 from ..io.upright import upright
-from .slices import through_plane_axis
+from .slices import ACQUISITION_AXIS, through_plane_axis
+
+__all__ = ["PADDING", "CheckImaged", "OrientVolumesd", "ReadImaged", "image_name"]
 
 LARGEST_DISTANCE = 0.5
 """Voxels by which a label may lie beside its image: rounding of headers, and no more."""
 
-__all__ = ["CheckImaged", "OrientVolumesd", "ReadImaged", "image_name"]
+PADDING = "_padding"
+"""What the key of a source's padding adds to the key of the source."""
 
 
 class ReadImaged(MapTransform):
-    """Read one file, or one DICOM series folder, into a channel-first :class:`monai.data.MetaTensor`.
+    """Read one file, or one DICOM series, into a channel-first :class:`monai.data.MetaTensor`.
 
     The image is that of :func:`scripts.io.open_image`, the reader of inference as well: in real-world units, with the
     smallest recorded value in place of pixel padding.
 
     Photographs are turned upright as their EXIF orientation says, as the programs show them with which labels are
-    drawn.
+    drawn; with ``source_key`` they stay as they are stored, since the result goes back there.
 
     Images are float32. Labels keep whole numbers: uint8 where the values fit, int32 otherwise; the indices of a
     label's palette are its classes.
 
     Args:
-        keys: keys whose values are paths; the array takes the path's place.
+        keys: keys whose values are paths of files or of series folders; the array takes the path's place. An image may
+            also be a list, the files of one series, or have been read before: a :class:`scripts.io.CaseImage`, or an
+            array, (C, *spatial).
         label_keys: the keys, among these, of labels.
         allow_missing_keys: whether a key that an item lacks is skipped.
+        even_spacing: whether a series with missing or unevenly spaced slices is refused. Defaults to True.
+        source_key: where to keep the image as it was read, for :class:`scripts.transforms.RestoreSourced`; the places
+            of its padding, if it has any, are kept under this key with ``_padding``. The axis of acquisition is then
+            kept in ``meta["acquisition_axis"]``, where the file names it. Defaults to None: it is not kept.
+        nan_as_padding: whether NaN in an image of a file is padding, see
+            :meth:`scripts.io.CaseImage.take_nan_as_padding`.
 
     Returns of ``__call__``: the item with arrays of shape (C, *spatial), where ``meta["filename_or_obj"]`` names the
     file, ``affine`` maps voxels to RAS millimetres, and ``meta["axis_space"]`` says whether it has a meaning.
@@ -60,30 +71,76 @@ class ReadImaged(MapTransform):
         keys: KeysCollection,
         label_keys: KeysCollection = (CommonKeys.LABEL.value,),
         allow_missing_keys: bool = False,
+        even_spacing: bool = True,
+        source_key: str | None = None,
+        nan_as_padding: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_keys = ensure_tuple(label_keys)
+        self.even_spacing = even_spacing
+        self.source_key = source_key
+        self.nan_as_padding = nan_as_padding
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read the files of one item."""
         item = dict(data)
         for key in self.key_iterator(item):
-            if key in self.label_keys and not isinstance(item[key], (str, os.PathLike)):
-                raise InputError(_no_label_image(item[key], key, data.get(CommonKeys.IMAGE.value)))
-            item[key] = self._read(Path(str(item[key])).expanduser(), key in self.label_keys)
+            value = item[key]
+            if key in self.label_keys:
+                if not isinstance(value, (str, os.PathLike)):
+                    raise InputError(_no_label_image(value, key, data.get(CommonKeys.IMAGE.value)))
+                item[key] = self._label(value)
+            else:
+                self._read(item, key)
         return item
 
+    def _label(self, place: str | os.PathLike[str]) -> torch.Tensor:
+        case = self._opened(place, is_label=True)
+        self._check_spacing(case)
+        return _whole_numbers(self._turned(case.image))
+
+    def _read(self, item: dict[Hashable, Any], key: Hashable) -> None:
+        """Put the image in the place of its path, and its source beside it."""
+        value = item[key]
+        padding = axis = None
+        if isinstance(value, (torch.Tensor, np.ndarray)):
+            image = source = convert_to_tensor(value, dtype=torch.float32, track_meta=True)
+        else:
+            case = value if isinstance(value, CaseImage) else self._opened(value)
+            self._check_spacing(case)
+            if self.nan_as_padding:
+                case.take_nan_as_padding()
+            image, source, padding, axis = case.without_padding(), case.image, case.padding, case.slice_axis
+            image = self._turned(image)
+        if self.source_key is not None:
+            image = image.clone()
+            item[self.source_key] = source
+            if padding is not None:
+                item[f"{self.source_key}{PADDING}"] = padding
+            if axis is not None:
+                image.meta[ACQUISITION_AXIS] = axis
+        item[key] = image
+
     @staticmethod
-    def _read(path: Path, is_label: bool) -> torch.Tensor:
+    def _opened(place: Any, is_label: bool = False) -> CaseImage:
+        """Open a file, a folder or the files of a series, and let the image's metadata name it."""
+        if isinstance(place, (list, tuple)):
+            return open_image(place)
+        path = Path(str(place)).expanduser()
         case = open_image(path, is_label)
-        if case.image.meta[SPACE] == PATIENT_SPACE and not case.evenly_spaced:
+        case.image.meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
+        return case
+
+    def _turned(self, image: MetaTensor) -> MetaTensor:
+        """Turn a photograph upright, unless a result has to fit the file that it came from."""
+        return upright(image) if self.source_key is None else image
+
+    def _check_spacing(self, case: CaseImage) -> None:
+        if self.even_spacing and case.image.meta.get(SPACE) != PIXEL_SPACE and not case.evenly_spaced:
             raise InputError(
-                f'"{path}" has missing or unevenly spaced slices: complete the series, or convert it to an evenly '
-                "spaced volume"
+                f"{image_name(case.image)} has missing or unevenly spaced slices: complete the series, or convert it "
+                "to an evenly spaced volume"
             )
-        image = upright(case.image if is_label else case.without_padding())
-        image.meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
-        return _whole_numbers(image) if is_label else image
 
 
 def _whole_numbers(label: torch.Tensor) -> torch.Tensor:
@@ -142,7 +199,7 @@ class CheckImaged(MapTransform):
         """Check one item and return it as it is."""
         item = dict(data)
         for key in self.key_iterator(item):
-            slice_axis = item.get(self.slice_axis_key, self.slice_axis)
+            slice_axis = int(item.get(self.slice_axis_key, self.slice_axis))
             self._check_image(item[key], _name(item[key], key), slice_axis)
         if self.label_key is not None and self.label_key in item:
             if not isinstance(item[self.label_key], torch.Tensor):

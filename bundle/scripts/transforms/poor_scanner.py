@@ -34,6 +34,7 @@ class RandPoorScanner(Compose):
         noise_std_range: see :class:`RandScannerDegradation`. Defaults to what :func:`scripts.transforms.fit_noise`
             finds in the low-quality set, and to 0.02 to 0.14 until then.
         percentiles: of the degraded image, which become 0 and 1.
+        no_signal: see :class:`RandToneCurve`.
 
     Raises:
         InputError: for a range or a probability that makes no sense.
@@ -49,11 +50,12 @@ class RandPoorScanner(Compose):
         zoom_range: Sequence[float] = (0.5, 1.0),
         noise_std_range: Sequence[float] | None = None,
         percentiles: Sequence[float] = (0.5, 99.5),
+        no_signal: float = 0.3,
     ) -> None:
         self.fits_noise = noise_std_range is None
         noise = noise_std_range or DEFAULT_NOISE
         degradation = RandScannerDegradation(gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise)
-        tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob)
+        tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob, no_signal=no_signal)
         lower, upper = percentiles
         scale = ScaleIntensityRangePercentiles(lower, upper, b_min=0.0, b_max=1.0, clip=True)
         super().__init__([tone, degradation, scale])

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -14,7 +15,18 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from torch.utils.weak import WeakIdKeyDictionary
 
-__all__ = ["RandSliced", "through_plane_axis"]
+__all__ = ["ACQUISITION_AXIS", "SLICE_AXIS", "RandSliced", "SliceAxisd", "places_in_ras", "through_plane_axis"]
+
+ACQUISITION_AXIS = "acquisition_axis"
+"""Key in the metadata of an image that is as it was read: the axis along which its slices were acquired."""
+
+SLICE_AXIS = "slice_axis"
+"""Key in an item, and in the metadata of its image: the axis of a volume in RAS orientation that slices lie along."""
+
+
+def places_in_ras(image: MetaTensor) -> list[int]:
+    """Return which axis each axis of a volume becomes when it is turned to RAS."""
+    return [int(place) for place in nib.orientations.io_orientation(image.affine.numpy())[:, 0]]
 
 
 def through_plane_axis(spatial_shape: Sequence[int], slice_axis: int = 2) -> int:
@@ -29,6 +41,35 @@ def through_plane_axis(spatial_shape: Sequence[int], slice_axis: int = 2) -> int
     """
     single = [axis for axis, length in enumerate(spatial_shape) if length == 1]
     return single[0] if len(single) == 1 else slice_axis
+
+
+class SliceAxisd(MapTransform):
+    """Find the axis along which a 2-D network is to take the slices of a volume, before the volume is turned to RAS.
+
+    It is the axis of acquisition where the file names one, else the axis of training. It is written into the item, as
+    ``"slice_axis"``, and into the metadata of the image, where :class:`scripts.inferers.ConsistentInferer` finds it.
+
+    Args:
+        keys: key of the image, a ``MetaTensor`` (C, *spatial) as :class:`scripts.transforms.ReadImaged` read it.
+        slice_axis: axis of training, of volumes in RAS orientation. Defaults to 2, axial slices.
+    """
+
+    def __init__(self, keys: KeysCollection, slice_axis: int = 2) -> None:
+        super().__init__(keys)
+        self.slice_axis = slice_axis
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Find the axis of one item's image; the image keeps its values."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image, axis = item[key], self.slice_axis
+            if image.ndim == 4:
+                places = places_in_ras(image)
+                if ACQUISITION_AXIS in image.meta:
+                    axis = places[image.meta[ACQUISITION_AXIS]]
+                axis = through_plane_axis([image.shape[places.index(place) + 1] for place in range(3)], axis)
+            item[SLICE_AXIS] = image.meta[SLICE_AXIS] = axis
+        return item
 
 
 def slices_with_content(image: torch.Tensor, axis: int, min_foreground: float) -> np.ndarray:

@@ -1,0 +1,89 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Segmenting one case with the downstream network, on the enhanced image or on the image as it is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import nibabel as nib
+import torch
+from monai.data import MetaTensor
+from monai.networks import eval_mode
+from monai.transforms import Orientation
+from torch import nn
+
+from ..errors import InputError
+from ..handlers import load_downstream
+from ..inferers import SegmentationInferer
+from ..io import CaseImage
+from ..model_spec import ModelSpec
+from .case_enhancer import CaseEnhancer
+
+__all__ = ["CaseSegmenter"]
+
+
+class CaseSegmenter:
+    r"""Give every pixel of a case the class that the downstream network S finds most likely.
+
+    .. math:: \hat t = \arg\max_k\; S(E(s(y)))_k \quad\text{or, without enhancement,}\quad \arg\max_k\; S(s(y))_k
+
+    S reads what it read in training: the result of the enhancement in [0, 1], before it is turned back to the units of
+    the scanner.
+
+    Args:
+        enhancer: prepares and enhances the image.
+        network: S, from (B, C, *spatial) to logits (B, K, *spatial), K at most 256.
+        divisor: every spatial size that S sees is padded to a multiple of it. Defaults to 16.
+    """
+
+    def __init__(self, enhancer: CaseEnhancer, network: nn.Module, divisor: int = 16) -> None:
+        self.enhancer = enhancer
+        self.network = network
+        self.divisor = divisor
+
+    @classmethod
+    def load(cls, enhancer: CaseEnhancer, model_file: str | Path) -> CaseSegmenter:
+        """Return a segmenter with the downstream network that lies beside a trained network.
+
+        Args:
+            enhancer: with the trained network.
+            model_file: ``model.pt``, with ``model.json`` and ``downstream.pt`` beside it.
+
+        Raises:
+            InputError: when there is no downstream network, or it is no segmentation network.
+        """
+        described = ModelSpec.load(model_file).downstream or {}
+        if described and described.get("task") != "segmentation":
+            raise InputError(
+                f"The downstream network is for {described.get('task')}, and segmentation was asked for: train with "
+                "labels that are images."
+            )
+        network = load_downstream(model_file).to(enhancer.device)
+        strides = described["network"].get("strides")
+        return cls(enhancer, network, math.prod(strides) if strides else 16)
+
+    @torch.no_grad()
+    def __call__(self, case: CaseImage, enhance: bool = True) -> torch.Tensor:
+        """Segment one image.
+
+        Args:
+            case: the image.
+            enhance: whether S reads the enhanced image. False: it reads the image as it is.
+
+        Returns:
+            Class numbers, (1, *spatial), uint8, on the grid of the image that was read; 0 in pixel padding.
+
+        Raises:
+            InputError: when the networks cannot take the image.
+        """
+        image, axis = self.enhancer.network_image(case, enhance)
+        inferer = SegmentationInferer(self.enhancer.inferer.spatial_dims, axis, batch_size=1, divisor=self.divisor)
+        with eval_mode(self.network), torch.autocast(self.enhancer.device.type, enabled=self.enhancer.amp):
+            logits = inferer(image.as_tensor()[None].to(self.enhancer.device), self.network)[0]
+        labels = MetaTensor(logits.argmax(dim=0, keepdim=True).to("cpu", torch.uint8)).copy_meta_from(image)
+        if labels.ndim == 4:
+            labels = Orientation("".join(nib.aff2axcodes(case.image.affine.numpy())), labels=None)(labels)
+        classes = labels.as_tensor()
+        return classes if case.padding is None else classes.masked_fill(case.padding, 0)

@@ -1,0 +1,61 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A trained network, ready to enhance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..handlers import load_model
+from ..inferers import ConsistentInferer, usable_device
+from ..model_spec import ModelSpec
+from ..networks import HQGNet
+from .case_enhancer import CaseEnhancer, inference_preprocessing
+
+__all__ = ["describe_settings", "load_enhancer"]
+
+
+def load_enhancer(
+    model_file: str | Path, device: str | torch.device | None = None, samples: int = 0, seed: int = 0
+) -> tuple[CaseEnhancer, ModelSpec]:
+    """Load a network with the scaling of its training and the defaults of inference.yaml.
+
+    Args:
+        model_file: ``model.pt``, with ``model.json`` beside it.
+        device: where to run the network. Defaults to a GPU where there is one.
+        samples: draws of the cue for the uncertainty; 0: none.
+        seed: of the draws.
+
+    Returns:
+        What enhances a case, guided by the stored prototype, and the specification of the model.
+
+    Raises:
+        InputError: when a file is missing or cannot be used, or the device is not there.
+    """
+    spec = ModelSpec.load(model_file)
+    device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network = load_model(HQGNet(**spec.network), model_file).to(device).eval()
+    inferer = ConsistentInferer(network.spatial_dims, batch_size=4 if device.type == "cuda" else 1)
+    preprocessing = inference_preprocessing(spec, network.minimum_size)
+    return CaseEnhancer(network, preprocessing, inferer, samples=samples, seed=seed), spec
+
+
+def describe_settings(
+    guide: str | None, samples: int, seed: int, window: object = None, overlap: float = 0.25, amp: bool = False
+) -> str:
+    """Return in words what a result depends on besides source and weights; derived images and reports keep it.
+
+    Args:
+        guide: how the guide is called; None: the stored prototype.
+        samples: see :class:`CaseEnhancer`.
+        seed: likewise.
+        window: see :class:`scripts.inferers.ConsistentInferer`.
+        overlap: likewise.
+        amp: mixed precision.
+    """
+    return (
+        f"guided by {guide or 'the stored prototype'}, {samples or 'no'} draws of the cue (seed {seed}), "
+        f"window {window or 'by default'}, overlap {overlap}, mixed precision {amp}"
+    )

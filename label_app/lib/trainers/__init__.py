@@ -1,0 +1,5 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from .bundle_training import BundleTraining
+
+__all__ = ["BundleTraining"]

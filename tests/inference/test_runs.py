@@ -1,0 +1,64 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.command_line import end_command
+from scripts.errors import InputError
+from scripts.inference import runs
+from scripts.io import Case, Problem
+
+
+@pytest.fixture(autouse=True)
+def own_excepthook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the runs install their own
+
+
+@pytest.mark.parametrize(("input_dir", "output_dir", "message"), [("", "x", "what to enhance"), ("x", "", "where")])
+def test_inference_needs_images_and_a_place(input_dir: str, output_dir: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        runs.begin_inference(input_dir, None, output_dir, {})
+
+
+def test_without_an_input_there_is_nothing_yet() -> None:
+    assert runs.find_inputs("") == ([], [])
+
+
+def test_links_that_lead_out_of_the_input_are_followed_where_asked(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "a.png")
+    cases, problems = runs.find_inputs(str(tmp_path / "in"))
+    assert (cases, len(problems)) == ([], 1)
+    cases, problems = runs.find_inputs(str(tmp_path / "in"), follow_links=True)
+    assert ([case.name for case in cases], problems) == (["link"], [])
+
+
+def test_a_series_of_several_files_is_one_entry() -> None:
+    cases = [Case("a", "nifti", (Path("a.nii"),)), Case("b/c", "dicom", (Path("1.dcm"), Path("2.dcm")))]
+    assert runs.dataset_entries(cases) == [
+        {"image": "a.nii", "name": "a"},
+        {"image": ["1.dcm", "2.dcm"], "name": "b/c"},
+    ]
+
+
+def test_what_is_no_image_is_named_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        runs.check_dataset([1], [Problem(Path("x"), "x is no image")])
+    assert "x is no image" in caplog.text
+
+
+def test_only_monais_command_ends_with_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/bundle/program.py"])
+    assert end_command(2) == 2
+    monkeypatch.setattr("sys.argv", ["/site-packages/monai/bundle/__main__.py"])
+    with pytest.raises(SystemExit) as ended:
+        end_command(2)
+    assert ended.value.code == 2
