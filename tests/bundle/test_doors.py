@@ -153,6 +153,22 @@ def test_the_scripted_network_is_that_of_the_weights_at_every_size(size: tuple[i
     torch.testing.assert_close(scripted(image), network(image), msg=lambda text: f"{text}\nmake weights")
 
 
+def test_both_runs_follow_links_and_take_nan_for_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = (400 * np.random.RandomState(1).rand(24, 20, 2)).astype(np.float32)
+    values[:6] = np.nan
+    (tmp_path / "images").mkdir()
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, 4.0, 1.0])), tmp_path / "scan.nii.gz")
+    (tmp_path / "images" / "link.nii.gz").symlink_to(tmp_path / "scan.nii.gz")
+    results = []
+    for run_id in ("enhancing", "run"):
+        places = {"input_dir": str(tmp_path / "images"), "follow_links": True, "nan_as_padding": True}
+        run(run_id, tmp_path / run_id, monkeypatch, **places)
+        results.append(np.asarray(nib.load(tmp_path / run_id / "link.nii.gz").dataobj))
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(np.isnan(results[0]), np.isnan(values))
+    assert not np.array_equal(results[0][6:], values[6:])
+
+
 @pytest.mark.slow
 def test_every_door_opens_from_elsewhere(tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "packed"), "zip", ROOT, "bundle")
