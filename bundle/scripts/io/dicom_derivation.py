@@ -18,7 +18,6 @@ from pydicom.sequence import Sequence as DICOMSequence
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import (
-    HTJ2K,
     JPEG2000,
     UID,
     ExplicitVRBigEndian,
@@ -39,6 +38,10 @@ from .dicom_mending import mend
 from .dicom_values import series_number
 
 __all__ = ["DEVIATION", "ENHANCED", "Derivation", "derive", "functional_groups", "remove", "uid_seed"]
+
+
+HTJ2K = UID("1.2.840.10008.1.2.4.203")
+"""High-throughput JPEG 2000, which pydicom 2 does not know: programs with that version import this package too."""
 
 
 class Derivation(NamedTuple):
