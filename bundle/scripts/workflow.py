@@ -194,8 +194,8 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
     labelled, labelled_guides = labelled_entries(entries), labelled_entries(guides)
     alone, epochs = settings["restoration_epochs"], settings["epochs"]
     restores = (
-        f"\nrestoration_epochs ({alone}) leaves none of the epochs ({epochs}) for low-quality images and the adversary: "
-        "a third of the epochs is a good value."
+        f"\nrestoration_epochs ({alone}) leaves none of the epochs ({epochs}) for low-quality images and the "
+        "adversary: a third of the epochs is a good value."
         if alone >= epochs
         else ""
     )
