@@ -61,11 +61,22 @@ def test_a_metric_that_is_not_measured_or_of_which_less_is_better_is_refused(
 
 
 def described(
-    entries: list[dict[str, Any]], guides: list[dict[str, Any]], task: str, mode: str, frozen_task_networks: int
+    entries: list[dict[str, Any]],
+    guides: list[dict[str, Any]],
+    task: str,
+    mode: str,
+    frozen_task_networks: int,
+    restoration_epochs: int = 4,
 ) -> list[str]:
-    settings = {"task": task, "hypergradient": mode}
+    settings = {"task": task, "hypergradient": mode, "restoration_epochs": restoration_epochs, "epochs": 12}
     datalists = {"training_lq": entries, "training_hq": guides}
     return workflow.describe_training(settings, datalists, frozen_task_networks).splitlines()
+
+
+def test_a_training_that_restores_alone_is_told() -> None:
+    first, second = described([], [], "none", "none", 0, restoration_epochs=12)
+    assert first == "Training enhancement only: task is none."
+    assert "leaves none of the epochs (12)" in second
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def check_downstream_experiment(settings: Settings, datalists: Datalists, task: 
 
 
 def describe_training(settings: Settings, datalists: Datalists, frozen_task_networks: int) -> str:
-    """Return one or two lines that say how training will go, and why.
+    """Return a few lines that say how training will go, and why.
 
     Args:
         settings: of :func:`scripts.command_line.executed_settings`.
@@ -192,10 +192,17 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
     """
     task, entries, guides = settings["task"], datalists["training_lq"], datalists["training_hq"]
     labelled, labelled_guides = labelled_entries(entries), labelled_entries(guides)
+    alone, epochs = settings["restoration_epochs"], settings["epochs"]
+    restores = (
+        f"\nrestoration_epochs ({alone}) leaves none of the epochs ({epochs}) for low-quality images and the "
+        "adversary: a third of the epochs is a good value."
+        if alone >= epochs
+        else ""
+    )
     if task == "none":
-        return "Training enhancement only: task is none."
+        return f"Training enhancement only: task is none.{restores}"
     if not labelled:
-        return "Training enhancement only: no low-quality training image has a label."
+        return f"Training enhancement only: no low-quality training image has a label.{restores}"
     mode = settings["hypergradient"]
     lines = [
         f"{'Separate' if mode == 'none' else 'Bi-level'} training (hypergradient {mode}): enhancement and a {task} "
@@ -218,7 +225,7 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
             f"There are no frozen task networks, since {why}, and the {task} network begins from nothing. Several "
             "inner steps suit that better, such as --bilevel#settings#inner_steps 3."
         )
-    return "\n".join(lines)
+    return "\n".join(lines) + restores
 
 
 def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | torch.device, slice_axis: int) -> None:

@@ -26,6 +26,7 @@ TINY: dict[str, Any] = {
     "guidance_channels": [4, 6],
     "discriminator_def#channels": 4,
     "discriminator_def#num_layers_d": 2,
+    "restoration_epochs": 1,
     "warmup_epochs": 1,
     "bilevel#settings#frozen_task_steps": 2,
     "mlflow": False,
