@@ -21,7 +21,7 @@ from tests.io.bad_files import dicom_bytes, nifti_bytes, texture
 from tests.io.process_tree import PeakMemory
 
 from scripts.errors import InputError
-from scripts.io import find_cases, open_case
+from scripts.io import find_cases, open_case, open_image
 
 MEBIBYTE = 2**20
 MOST_SECONDS, MOST_MEMORY = 5.0, 512 * MEBIBYTE
@@ -108,6 +108,16 @@ def test_a_volume_that_is_mostly_air_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(nifti_bytes(values)))
     ((case,), _) = find_cases(tmp_path)
     assert np.array_equal(open_case(case).image[0].numpy(), values)
+
+
+def test_a_label_that_is_nearly_empty_is_read(tmp_path: Path) -> None:
+    values = np.zeros((512, 512, 300), np.uint8)
+    values[100:140, 100:140, 20:40] = 1
+    file = tmp_path / "a.nii.gz"
+    file.write_bytes(gzip.compress(nifti_bytes(values), 1))
+    assert int(open_image(file, is_label=True).image.sum()) == 40 * 40 * 20
+    with pytest.raises(InputError, match="it would unpack to"):
+        open_image(file)
 
 
 def test_a_deflated_image_of_usual_size_is_read(tmp_path: Path) -> None:

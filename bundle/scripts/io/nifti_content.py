@@ -49,8 +49,12 @@ class NiftiContent(NamedTuple):
     interleaved: bool
 
 
-def read_content(file: Path) -> NiftiContent:
+def read_content(file: Path, is_label: bool = False) -> NiftiContent:
     """Read a file; whether it is compressed is told by its content.
+
+    Args:
+        file: the file.
+        is_label: whether it may unpack to any size, as a label that is nearly all 0 does.
 
     Raises:
         UnreadableError: saying what is wrong with it.
@@ -63,7 +67,7 @@ def read_content(file: Path) -> NiftiContent:
         if not packed:
             return _read_unpacked(raw, None, size)
         with gzip.open(raw) as unpacked:
-            content = _read_unpacked(cast("BinaryIO", unpacked), size, None)
+            content = _read_unpacked(cast("BinaryIO", unpacked), None if is_label else size, None)
             unpacked.read(CHUNK)  # at its end the checksum is compared
             return content
 
@@ -102,7 +106,7 @@ def _read_unpacked(stream: BinaryIO, packed: int | None, size: int | None) -> Ni
 
     Args:
         stream: at its beginning.
-        packed: bytes of the file, for one that is compressed.
+        packed: bytes of the file, for one that is compressed and must not unpack to too much.
         size: bytes of the stream, for one that is not.
     """
     start = stream.read(348)

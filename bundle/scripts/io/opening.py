@@ -74,7 +74,7 @@ def _read(kind: ImageFormat, files: Sequence[Path], is_label: bool = False) -> C
     if kind == "dicom":
         return DICOMCase.read(files)
     (file,) = files
-    return NiftiCase.read(file) if kind == "nifti" else RasterCase.read(file, keep_palette=is_label)
+    return NiftiCase.read(file, is_label) if kind == "nifti" else RasterCase.read(file, keep_palette=is_label)
 
 
 def _series_in(folder: Path) -> tuple[Path, ...]:
