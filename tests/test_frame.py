@@ -29,7 +29,14 @@ PINS = [
 ]
 SOURCES = sorted(path for folder in ("bundle", "tests") for path in (ROOT / folder).rglob("*.py"))
 SCRIPTS = sorted((ROOT / "bundle" / "scripts").rglob("*.py"))
-MODULES_OF = {"jinja2": "jinja2", "pillow": "PIL", "pytorch-ignite": "ignite", "pywavelets": "pywt", "pyyaml": "yaml"}
+MODULES_OF = {
+    "jinja2": "jinja2",
+    "pillow": "PIL",
+    "python-gdcm": "gdcm",
+    "pytorch-ignite": "ignite",
+    "pywavelets": "pywt",
+    "pyyaml": "yaml",
+}
 LICENCE = "# Copyright (c) 2026 The HQG-Net MONAI bundle contributors\n# SPDX-License-Identifier: Apache-2.0\n"
 
 
