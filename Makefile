@@ -39,7 +39,7 @@ test-slow: $(VENV)/.installed-test ## Run the tests that take minutes or run oth
 test-all: $(VENV)/.installed-test ## Run every test
 	$(RUN) -m pytest -m ""
 
-mutations: $(VENV)/.installed-test ## Change the code in forty places, one at a time, and see whether a fast test fails (ten minutes)
+mutations: $(VENV)/.installed-test ## Change the code in fifty places, one at a time, and see whether a fast test fails (ten minutes)
 	$(RUN) tests/mutations.py
 
 lint: $(VENV)/.installed-dev ## Check style and format
