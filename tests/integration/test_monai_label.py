@@ -138,6 +138,8 @@ def serving(folder: Path, studies: str, conf: dict[str, Path], environment: dict
     command += ["--studies", studies, "--host", "127.0.0.1", "--port", str(port)]
     command += [part for name, value in settings.items() for part in ("--conf", name, str(value))]
     environment = {
+        # As many threads as in this process: with others the sums have another order, and the last bits differ.
+        "OMP_NUM_THREADS": "1",
         "PATH": f"{LABEL_PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
         "MONAI_LABEL_DATASTORE_AUTO_RELOAD": "true",
         **environment,
