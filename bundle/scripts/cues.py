@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.networks import eval_mode
 from torch import nn
 
 from .errors import InputError
 from .rng_state import preserve_rng_state
+from .tensors import without_metadata
 
 __all__ = ["as_network_batch", "collect_cues", "collect_cues_by_image"]
 
@@ -67,8 +67,7 @@ def collect_cues_by_image(
     with preserve_rng_state(), eval_mode(network):
         for batch in batches:
             images = batch[key] if isinstance(batch, Mapping) else batch
-            images = images.as_tensor() if isinstance(images, MetaTensor) else images
-            for image in images:
+            for image in without_metadata(images):
                 planes = as_network_batch(image, spatial_dims, slice_axis)
                 varied = planes.flatten(1).amax(1) > planes.flatten(1).amin(1)
                 chunks = [chunk for chunk in torch.split(planes[varied], batch_size) if len(chunk)]

@@ -19,6 +19,7 @@ from torch import nn
 from .errors import require
 from .model_spec import ModelSpec
 from .tasks import Task
+from .tensors import without_metadata
 
 __all__ = ["EnhanceImaged", "check_downstream_training", "describe_downstream"]
 
@@ -56,8 +57,7 @@ class EnhanceImaged(MapTransform):
         with eval_mode(self.network):
             for key in self.key_iterator(item):
                 image = item[key]
-                plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-                enhanced = self.inferer(plain[None].to(self.device), self.network)[0].float().cpu()
+                enhanced = self.inferer(without_metadata(image)[None].to(self.device), self.network)[0].float().cpu()
                 item[key] = MetaTensor(enhanced).copy_meta_from(image) if isinstance(image, MetaTensor) else enhanced
         return item
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset, MetaTensor, get_track_meta, set_track_meta
+from monai.data import CacheDataset, get_track_meta, set_track_meta
 from monai.transforms import Compose, Randomizable, RandomizableTrait, Transform
 from monai.utils import CommonKeys
 from torch.utils.data import Dataset, Subset
 
 from ..errors import InputError, find_input_error
+from ..tensors import without_metadata
 
 __all__ = [
     "CLEAN",
@@ -321,7 +322,7 @@ class _Preparation(Transform):
         try:
             prepared = self.transform(item)
             # Without a task no transform reads a label that a program handed over: it is still a path.
-            return {key: _plain(prepared[key]).contiguous() for key in item if torch.is_tensor(prepared[key])}
+            return {key: without_metadata(prepared[key]).contiguous() for key in item if torch.is_tensor(prepared[key])}
         except Exception as error:
             cause: BaseException = error
             while cause.__cause__ is not None:
@@ -349,10 +350,6 @@ def _untracked() -> Iterator[None]:
         yield
     finally:
         set_track_meta(tracked)
-
-
-def _plain(value: Any) -> Any:
-    return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
 def _labelled(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:

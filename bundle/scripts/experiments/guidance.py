@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from ..cues import collect_cues
@@ -21,6 +20,7 @@ from ..handlers.metrics import image_quality
 from ..handlers.panels import compose_panel
 from ..networks import HQGNet
 from ..reports.safety import measure_safety
+from ..tensors import without_metadata
 from ..visualize import display_plane
 from .guidance_measures import (
     detail_energy,
@@ -141,7 +141,7 @@ class GuidanceReport:
 
     def _slice_cues(self, image: torch.Tensor) -> torch.Tensor:
         """Return the cues of a study's slices, (n, cue_channels)."""
-        batches = [_plain(image)[None]]
+        batches = [without_metadata(image)[None]]
         return collect_cues(
             self.network, batches, self.device, spatial_dims=self.spatial_dims, slice_axis=self.slice_axis
         )
@@ -156,12 +156,14 @@ class GuidanceReport:
         return studies[number % len(studies)].mean(dim=0, keepdim=True)
 
     def _enhance(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.inferer(_plain(image)[None].to(self.device), self.network.enhance_with_cue, cue)[0]
+        result: torch.Tensor = self.inferer(
+            without_metadata(image)[None].to(self.device), self.network.enhance_with_cue, cue
+        )[0]
         return result.cpu()
 
     def _measure(self, number: int, item: Mapping[str, Any], results: Mapping[str, torch.Tensor]) -> list[Row]:
         """Return a row of measures for every style."""
-        label, references = item["label"], {style: _plain(x) for style, x in item.get(REFERENCES, {}).items()}
+        label, references = item["label"], {style: without_metadata(x) for style, x in item.get(REFERENCES, {}).items()}
         found = {style: tissue_means(result, label, self._classes) for style, result in results.items()}
         wanted = {style: self._wanted(style, label, references) for style in results}
         common = {
@@ -177,7 +179,7 @@ class GuidanceReport:
             row = {**common, "style": style, "to_own": distance[style], "to_other": nearest}
             row["nearer"] = float(distance[style] < nearest)
             if unguided is not None and style in references:
-                guide = _plain(self._guide(style, number)["image"])
+                guide = without_metadata(self._guide(style, number)["image"])
                 row |= self._against_references(style, result, unguided, references, guide)
             means = zip(self._classes, found[style], wanted[style], strict=True)
             for name, value, truth in means:
@@ -261,10 +263,6 @@ class GuidanceReport:
         compose_panel(cases, title="The same inputs under guides of different styles").save(
             self.output_dir / "guidance.png"
         )
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, float]:

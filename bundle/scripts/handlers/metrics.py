@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 from monai.metrics import CumulativeIterationMetric, MultiScaleSSIMMetric, PSNRMetric, SSIMMetric
 
 from ..cues import as_network_batch
 from ..errors import InputError
+from ..tensors import without_metadata
 from .haarpsi import haarpsi
 
 QUALITY_METRICS = ("psnr", "ssim", "ms_ssim", "haarpsi")
@@ -213,5 +213,4 @@ def output_cases(output: Any) -> list[dict[str, Any]]:
 
 def _plain(image: torch.Tensor) -> torch.Tensor:
     """Return the numbers of an image as a float tensor without metadata, for speed."""
-    tensor = image.as_tensor() if isinstance(image, MetaTensor) else image
-    return tensor.detach().float()
+    return without_metadata(image).detach().float()

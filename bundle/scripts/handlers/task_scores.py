@@ -24,6 +24,7 @@ from monai.metrics import (
 )
 
 from ..errors import InputError
+from ..tensors import without_metadata
 
 __all__ = [
     "accuracy",
@@ -257,4 +258,4 @@ def _class_numbers(label: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor).detach()
+    return without_metadata(tensor).detach()

@@ -17,6 +17,7 @@ from monai.utils import ImageMetaKey
 
 from ..errors import InputError
 from ..io import Case, CaseImage, Provenance, find_cases, open_case
+from ..tensors import without_metadata
 from .results import ResultFolder
 
 __all__ = ["SaveImageAsSourced"]
@@ -86,8 +87,7 @@ class SaveImageAsSourced(SaveImaged):
         if self.results is None:
             raise InputError("Say where results go: set output_dir to a folder.")
         self.results.refuse_originals([case])
-        values = result.as_tensor() if isinstance(result, MetaTensor) else result
-        values, source = values.cpu(), self.open_image(case)
+        values, source = without_metadata(result).cpu(), self.open_image(case)
         source.check_writable()
         cut = source.values_cut(values)
         if cut:

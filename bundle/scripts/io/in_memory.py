@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from nibabel.affines import voxel_sizes
 
 from ..errors import InputError
+from ..tensors import without_metadata
 from .base import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, Provenance, coarse_axis
 
 __all__ = ["ArrayCase"]
@@ -43,7 +44,7 @@ class ArrayCase(CaseImage):
                 "(channels, x, y, z), such as array[None] of a grey one"
             )
         given = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values, np.float32))
-        plain = (given.as_tensor() if isinstance(given, MetaTensor) else given).detach().cpu().float()
+        plain = without_metadata(given).detach().cpu().float()
         volume = plain.ndim == 4
         affine = torch.eye(4, dtype=torch.float64)
         if volume and isinstance(given, MetaTensor):

@@ -13,6 +13,7 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
+from ..tensors import without_metadata
 from ..visualize import display_plane, enlarged, grey_or_colour
 from .case_record import PLACES
 from .safety import robust_range
@@ -114,7 +115,7 @@ def report_pictures(
     low, high = robust_range(before, padding)
 
     def shown(values: torch.Tensor) -> torch.Tensor:
-        plain = values.as_tensor() if isinstance(values, MetaTensor) else values
+        plain = without_metadata(values)
         return MetaTensor(plain, meta=before.meta) if isinstance(before, MetaTensor) else plain
 
     pictures = {

@@ -44,9 +44,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 
 from ..errors import InputError
+from ..tensors import without_metadata
 from .measures import MEASURES
 from .safety_bands import ENERGY_LEVELS, FOREGROUND, SAMPLES, PlanePair, measure_bands
 
@@ -205,5 +205,4 @@ def _planes(image: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def _plain(image: torch.Tensor) -> torch.Tensor:
-    tensor = image.as_tensor() if isinstance(image, MetaTensor) else image
-    return tensor.detach().cpu()
+    return without_metadata(image).detach().cpu()

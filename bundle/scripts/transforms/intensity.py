@@ -17,6 +17,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import ImageMetaKey, TraceKeys, convert_to_tensor
 
 from ..errors import InputError
+from ..tensors import without_metadata
 
 __all__ = ["RescaleIntensityd"]
 
@@ -139,7 +140,7 @@ class RescaleIntensityd(MapTransform, InvertibleTransform):
 
 
 def _values(image: torch.Tensor) -> torch.Tensor:
-    return (image.as_tensor() if isinstance(image, MetaTensor) else image).float()
+    return without_metadata(image).float()
 
 
 def _per_channel(values: list[float], image: torch.Tensor) -> torch.Tensor:

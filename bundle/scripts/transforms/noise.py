@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from ..tensors import without_metadata
 from .degradation import RandScannerDegradation
 
 __all__ = ["estimate_noise", "fit_noise"]
@@ -58,7 +58,7 @@ def fit_noise(degradation: Compose, items: Iterable[Any], key: str = "image") ->
         return
     parts = [part for part in degradation.flatten().transforms if isinstance(part, RandScannerDegradation)]
     images = [item[key] for item in items]
-    found = [estimate_noise(image.as_tensor() if isinstance(image, MetaTensor) else image) for image in images]
+    found = [estimate_noise(without_metadata(image)) for image in images]
     low, high = np.quantile(found, (0.05, 0.95)).tolist()
     for part in parts:
         part.ranges["noise_std"] = (WIDENED[0] * low, WIDENED[1] * high)

@@ -14,6 +14,7 @@ from monai.transforms import Compose, MapTransform
 from monai.utils import CommonKeys
 
 from ..errors import InputError
+from ..tensors import without_metadata
 from .loading import PADDING
 from .slices import SLICE_AXIS, places_in_ras
 
@@ -63,15 +64,15 @@ class RestoreSourced(MapTransform):
         scaled, source = item[self.orig_key], item[self.source_key].as_tensor()
         left_alone = self._left_alone(item)
         for key in self.key_iterator(item):
-            pred = _plain(item[key]).float().to(source.device)
+            pred = without_metadata(item[key]).float().to(source.device)
             if not bool(torch.isfinite(pred).all()):
                 raise InputError(
                     "the network gave values that are not finite: train it anew, or without mixed precision"
                 )
             undone = self._undone(pred, scaled)
-            result = undone + (source - self._undone(_plain(scaled).to(source.device), scaled))
+            result = undone + (source - self._undone(without_metadata(scaled).to(source.device), scaled))
             if self.deviation_key in item:
-                deviation = _plain(item[self.deviation_key]).to(source.device)
+                deviation = without_metadata(item[self.deviation_key]).to(source.device)
                 deviation = (self._undone(pred + deviation, scaled) - undone).clamp_min(0).mean(0, keepdim=True)
                 for mask in left_alone:
                     deviation = deviation.masked_fill(mask, 0)
@@ -94,12 +95,8 @@ class RestoreSourced(MapTransform):
         if source.ndim == 4 and self.spatial_dims == 2:
             masks.append(_is_constant_along(source.as_tensor(), places_in_ras(source).index(int(item[SLICE_AXIS]))))
         if f"{self.source_key}{PADDING}" in item:
-            masks.append(_plain(item[f"{self.source_key}{PADDING}"]))
+            masks.append(without_metadata(item[f"{self.source_key}{PADDING}"]))
         return masks
-
-
-def _plain(values: torch.Tensor) -> torch.Tensor:
-    return values.as_tensor() if isinstance(values, MetaTensor) else values
 
 
 def _is_constant_along(volume: torch.Tensor, axis: int) -> torch.Tensor:

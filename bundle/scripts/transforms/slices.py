@@ -15,6 +15,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ..tensors import without_metadata
+
 __all__ = ["ACQUISITION_AXIS", "SLICE_AXIS", "RandSliced", "SliceAxisd", "places_in_ras", "through_plane_axis"]
 
 ACQUISITION_AXIS = "acquisition_axis"
@@ -154,9 +156,7 @@ class RandSliced(RandomizableTransform, MapTransform):
         axis = through_plane_axis(first.shape[1:], self.slice_axis)
         self.randomize(self._slices_with_content(first, axis))
         for key in self.key_iterator(item):
-            array = item[key]
-            array = array.as_tensor() if isinstance(array, MetaTensor) else array
-            item[key] = array.select(axis + 1, self._index)
+            item[key] = without_metadata(item[key]).select(axis + 1, self._index)
         return item
 
     def _slices_with_content(self, image: torch.Tensor, axis: int) -> np.ndarray:
