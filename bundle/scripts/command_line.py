@@ -20,6 +20,7 @@ import monai.bundle
 from monai.bundle import ConfigParser
 
 from .errors import InputError, require
+from .files import PLACES
 
 __all__ = [
     "FORMER_SETTINGS",
@@ -102,11 +103,7 @@ FORMER_SETTINGS = {
     "model_description": "model_spec",
 }
 """Settings of former versions, and the path that each has now."""
-_PLACES = (
-    *("input_dir", "output_dir", "dataset_dir", "datalist", "hq_data", "model_dir", "model_file", "guide"),
-    "bundle_root",
-)
-"""Settings that name files and folders."""
+_PLACES = (*PLACES, "hq_data", "model_file", "bundle_root")
 
 _LIKE_A_NAME = re.compile(r"\$[\w ./~+-]*")
 

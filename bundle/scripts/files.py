@@ -8,8 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_write", "bundle_root"]
+__all__ = ["PLACES", "atomic_write", "bundle_root", "feed_digest"]
+
+PLACES = ("input_dir", "dataset_dir", "output_dir", "model_dir", "datalist", "guide")
+"""Settings that name files and folders, whatever these look like: a folder may be called 2024, $HOME or scan #1."""
 
 
 def bundle_root() -> str:
@@ -20,6 +24,17 @@ def bundle_root() -> str:
     """
     package = Path(__file__).absolute().parent
     return str(package if (package / "configs").is_dir() else package.parent)
+
+
+def feed_digest(digest: Any, path: Path) -> None:
+    """Update a digest of :mod:`hashlib` by the content of a file, a part at a time.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
 
 
 @contextmanager

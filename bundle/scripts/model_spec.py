@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .files import atomic_write
+from .files import atomic_write, feed_digest
 
 __all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest"]
 
@@ -129,9 +129,7 @@ def content_digest(path: str | Path) -> str:
         for file in sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]:
             if path.is_dir():
                 digest.update(os.fsencode(file.relative_to(path)) + b"\0")
-            with file.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
+            feed_digest(digest, file)
     except OSError as error:
         raise InputError(f'cannot read "{error.filename}": {error.strerror}') from error
     return digest.hexdigest()[:12]

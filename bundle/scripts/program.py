@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from .errors import InputError, find_input_error, plain_sentence, require
-from .files import bundle_root
+from .files import PLACES, bundle_root
 from .version import __version__
 
 __all__ = ["main", "split_settings", "taken_literally"]
@@ -24,8 +24,6 @@ __all__ = ["main", "split_settings", "taken_literally"]
 ROOT = Path(bundle_root())
 CONFIGS = ROOT / "configs"
 OUTPUT_DIR = "hqgnet_output"
-PLACES = ("input_dir", "dataset_dir", "output_dir", "model_dir", "datalist", "guide")
-"""Settings whose values are texts, whatever they look like: a folder may be called 2024, $HOME or scan #1."""
 
 Settings = dict[str, Any]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import feed_digest
 
 __all__ = ["drop_copies", "refuse_copies", "same_images"]
 
@@ -20,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 _ENDS = 4096
 """Bytes at the beginning and the end of a file by which most files differ."""
-
-_PART = 2**20
 
 
 def same_images(images: Iterable[str]) -> dict[str, str]:
@@ -81,9 +80,7 @@ def _contents(files: Sequence[Path]) -> tuple[bytes, ...]:
     digests = []
     for file in files:
         digest = hashlib.sha256()
-        with file.open("rb") as raw:
-            while part := raw.read(_PART):
-                digest.update(part)
+        feed_digest(digest, file)
         digests.append(digest.digest())
     return tuple(sorted(digests))
 
