@@ -44,7 +44,7 @@ class ResidualBlock(nn.Module):
         return activate(self.normalise(self.second(activate(self.normalise(self.first(x)))))) + self.shortcut(x)
 
 
-SIGNS = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]).reshape(4, 1, 2, 2)
+SIGNS = torch.kron(*[torch.tensor([[1.0, 1.0], [1.0, -1.0]])] * 2).reshape(4, 1, 2, 2)
 
 
 def haar(x: Tensor) -> Tensor:

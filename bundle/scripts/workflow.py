@@ -190,19 +190,24 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
         datalists: the four lists of the data set.
         frozen_task_networks: their number, where there is something that they can learn from.
     """
+    lines = _describe_task(settings, datalists, frozen_task_networks)
+    alone, epochs = settings["restoration_epochs"], settings["epochs"]
+    if alone >= epochs:
+        lines.append(
+            f"restoration_epochs ({alone}) leaves none of the epochs ({epochs}) for low-quality images and the "
+            "adversary: a third of the epochs is a good value."
+        )
+    return "\n".join(lines)
+
+
+def _describe_task(settings: Settings, datalists: Datalists, frozen_task_networks: int) -> list[str]:
+    """Return the lines on the task; arguments as of :func:`describe_training`."""
     task, entries, guides = settings["task"], datalists["training_lq"], datalists["training_hq"]
     labelled, labelled_guides = labelled_entries(entries), labelled_entries(guides)
-    alone, epochs = settings["restoration_epochs"], settings["epochs"]
-    restores = (
-        f"\nrestoration_epochs ({alone}) leaves none of the epochs ({epochs}) for low-quality images and the "
-        "adversary: a third of the epochs is a good value."
-        if alone >= epochs
-        else ""
-    )
     if task == "none":
-        return f"Training enhancement only: task is none.{restores}"
+        return ["Training enhancement only: task is none."]
     if not labelled:
-        return f"Training enhancement only: no low-quality training image has a label.{restores}"
+        return ["Training enhancement only: no low-quality training image has a label."]
     mode = settings["hypergradient"]
     lines = [
         f"{'Separate' if mode == 'none' else 'Bi-level'} training (hypergradient {mode}): enhancement and a {task} "
@@ -225,7 +230,7 @@ def describe_training(settings: Settings, datalists: Datalists, frozen_task_netw
             f"There are no frozen task networks, since {why}, and the {task} network begins from nothing. Several "
             "inner steps suit that better, such as --bilevel#settings#inner_steps 3."
         )
-    return "\n".join(lines) + restores
+    return lines
 
 
 def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | torch.device, slice_axis: int) -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 
 import torch
 from torch import nn
@@ -29,14 +29,9 @@ class HaarSplit(nn.Module):
         self.signs: torch.Tensor
         self.spatial_dims = spatial_dims
         self.bands = 2**spatial_dims
-        one = {False: torch.tensor([1.0, 1.0]), True: torch.tensor([1.0, -1.0])}
-        kernels = []
-        for differs in itertools.product((False, True), repeat=spatial_dims):
-            kernel = torch.ones([2] * spatial_dims)
-            for axis, high in enumerate(differs):
-                kernel = kernel * one[high].reshape([-1 if place == axis else 1 for place in range(spatial_dims)])
-            kernels.append(kernel)
-        self.register_buffer("signs", torch.stack(kernels).unsqueeze(1), persistent=False)
+        haar = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        signs = functools.reduce(torch.kron, [haar] * spatial_dims)  # a row for each band, a column for each pixel
+        self.register_buffer("signs", signs.reshape(-1, 1, *[2] * spatial_dims), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Split.
