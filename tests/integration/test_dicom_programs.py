@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +23,7 @@ from pydicom.uid import (
     UltrasoundMultiFrameImageStorage,
     generate_uid,
 )
+from tests.integration.servers import free_port, orthanc_settings, program
 
 from scripts.io import Provenance
 from scripts.io.dicom import DICOMCase
@@ -33,14 +32,6 @@ pytestmark = pytest.mark.integration
 
 PROVENANCE = Provenance("HQG-Net bundle", "0.3.0", "0123456789ab", "4 samples")
 PIXELS = np.random.default_rng(0).integers(0, 250, (4, 10, 8)).astype(np.uint16)
-
-
-def program(name: str) -> str:
-    """Path of a program, which Debian puts into /usr/bin or /usr/sbin."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip(f"the program {name} is not installed")
-    return found
 
 
 def patient(kind: str, modality: str) -> Dataset:
@@ -263,31 +254,15 @@ def test_dcm2niix_reads_the_values_of_the_result(tmp_path: Path) -> None:
     assert np.array_equal(difference, np.where(padding, 0, np.where(source.get_fdata() == 2 - 1024, 4, 3)))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[str]:
     """Address of an archive of its own."""
     server, http = program("Orthanc"), free_port()
     folder = tmp_path / "orthanc"
     folder.mkdir()
-    settings = {
-        "Name": "Test",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "HttpPort": http,
-        "DicomServerEnabled": False,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [],
-    }
-    (folder / "settings.json").write_text(json.dumps(settings))
+    settings = orthanc_settings(folder, http)
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen([server, str(folder / "settings.json")], stdout=log, stderr=log)
+        process = subprocess.Popen([server, str(settings)], stdout=log, stderr=log)
         address = f"http://127.0.0.1:{http}"
         try:
             wait_for(address, process)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,19 +25,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from monai.bundle import ConfigWorkflow
 from tests.bundle.conftest import CONFIGS, TINY, UNET, write_picture
+from tests.integration.servers import free_port
 
 from scripts.handlers import RunTracker
 
 pytestmark = pytest.mark.integration
 
 NAME = "enhancer-of-the-test"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @contextmanager

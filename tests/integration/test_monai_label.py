@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import requests
 import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from tests.integration.servers import free_port, orthanc_settings, program
 from torch.nn import functional as F
 
 from scripts.api import Enhancer
@@ -91,13 +91,6 @@ class Server(NamedTuple):
         """Folder of the network in use."""
         pointer = self.work_dir / "current"
         return self.work_dir / pointer.read_text().strip() if pointer.exists() else MODELS
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -355,24 +348,14 @@ def test_a_colour_photograph_comes_back_in_colour(tmp_path: Path) -> None:
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[str]:
     """Address of an Orthanc of its own, with DICOMweb."""
-    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
+    orthanc = program("Orthanc")
     plugins = sorted(ORTHANC_PLUGIN.parent.glob(f"{ORTHANC_PLUGIN.name}*"))
-    if program is None or not plugins:
-        pytest.skip("Orthanc and its DICOMweb plugin are not installed (Debian: orthanc, orthanc-dicomweb)")
+    if not plugins:
+        pytest.skip("Orthanc's DICOMweb plugin is not installed (Debian: orthanc-dicomweb)")
     port = free_port()
-    settings = {
-        "Name": "Test",
-        "StorageDirectory": str(tmp_path / "storage"),
-        "IndexDirectory": str(tmp_path / "storage"),
-        "HttpPort": port,
-        "DicomServerEnabled": False,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [str(plugins[0])],
-    }
-    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    settings = orthanc_settings(tmp_path, port, plugins[:1])
     address = f"http://127.0.0.1:{port}"
-    with running([program, str(tmp_path / "settings.json")], f"{address}/system", tmp_path / "orthanc.log", {}):
+    with running([orthanc, str(settings)], f"{address}/system", tmp_path / "orthanc.log", {}):
         yield address
 
 

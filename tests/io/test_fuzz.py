@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gdcm
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -26,6 +25,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, RLELossless
 from tests.io.bad_files import deep_png, dicom_bytes, nifti_bytes, raster_bytes, texture
+from tests.io.compression import compress
 from tests.io.process_tree import PeakMemory
 
 from scripts.errors import InputError
@@ -64,16 +64,7 @@ def compressed(process: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         plain, packed = Path(folder) / "plain.dcm", Path(folder) / "packed.dcm"
         plain.write_bytes(dicom_bytes())
-        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-        reader.SetFileName(str(plain))
-        assert reader.Read()
-        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, process)))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer.SetFileName(str(packed))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
+        compress(plain, packed, process)
         return packed.read_bytes()
 
 
