@@ -31,6 +31,7 @@ LAYERS = (
         "reports",
         "inference",
         "tracked_runs",
+        "training_folders",
         "workflow",
         "api",
         "served_model",

@@ -26,11 +26,20 @@ from .io import find_cases
 from .networks import HQGNet
 from .reports import SafetyThresholds
 from .tasks import TASKS, Entries, Task, labelled_entries
+from .training_folders import TrainingFolders
 
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
 
-_FLAGS = ("amp", "resume", "mlflow", "network_def#guided", "loss#wavelet#stationary", "loss#wavelet#relative")
+_FLAGS = (
+    "amp",
+    "resume",
+    "overwrite",
+    "mlflow",
+    "network_def#guided",
+    "loss#wavelet#stationary",
+    "loss#wavelet#relative",
+)
 _IMAGE_METRICS = ("psnr", "ssim", "ms_ssim", "haarpsi")
 
 
@@ -242,6 +251,7 @@ def train(
     resume: bool = False,
     pause_after: int | None = None,
     finish: Iterable[Callable[[], Any]] = (),
+    folders: TrainingFolders | None = None,
 ) -> None:
     """Train, or go on with a training.
 
@@ -252,14 +262,19 @@ def train(
         resume: whether to go on from the checkpoint. Defaults to False.
         pause_after: the epoch after which the training pauses. Defaults to None.
         finish: steps after the last epoch. They belong to the MLflow run, which ends after them. Defaults to none.
+        folders: those that the training has claimed; they are released at its end. Defaults to None.
     """
-    if early_stop is not None:
-        early_stop.set_trainer(trainer)
-    if resume:
-        checkpoint.resume(trainer, pause_after)
-    for step in finish:
-        trainer.add_event_handler(Events.COMPLETED, _without_engine(step))
-    trainer.run()
+    try:
+        if early_stop is not None:
+            early_stop.set_trainer(trainer)
+        if resume:
+            checkpoint.resume(trainer, pause_after)
+        for step in finish:
+            trainer.add_event_handler(Events.COMPLETED, _without_engine(step))
+        trainer.run()
+    finally:
+        if folders is not None:
+            folders.release()
 
 
 def _without_engine(step: Callable[[], Any]) -> Callable[[Engine], None]:

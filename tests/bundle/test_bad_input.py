@@ -161,7 +161,7 @@ def test_counts_below_one(run: Run, name: str) -> None:
 
 
 def test_no_loss_with_a_weight(run: Run) -> None:
-    none = dict.fromkeys(("adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "kl"), 0.0)
+    none = dict.fromkeys(("adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "style", "kl"), 0.0)
     assert "nothing to minimise" in sentence(run, loss_weights=none)
 
 
