@@ -19,6 +19,7 @@ import monai.bundle
 from monai.bundle import ConfigParser
 
 from .errors import InputError, require
+from .settings_table import SETTINGS
 
 __all__ = [
     "FORMER_SETTINGS",
@@ -255,7 +256,8 @@ def executed_configuration() -> dict[str, Any]:
 def executed_settings() -> dict[str, Any]:
     """Return the plain values of the configuration as it runs, by path (``"epochs"``, ``"early_stop#patience"``).
 
-    Expressions, references and lists of components are left out, but for the device, which is given as text.
+    Expressions, references and lists of components are left out, but for settings of the table, which have their
+    values, and for the device, which is given as text.
     """
     parser = running_parser()
     settings: dict[str, Any] = {}
@@ -269,6 +271,12 @@ def executed_settings() -> dict[str, Any]:
             settings[path] = value
 
     collect("", parser.get())
+    # Settings that the checks read have values, however they are written: "$None", "$@output_dir + '/models'".
+    for path in SETTINGS:
+        if path not in settings and path in parser and isinstance(parser[path], str):
+            value = parser.get_parsed_content(path)
+            if value is None or isinstance(value, (bool, int, float, str, list, tuple)):
+                settings[path] = value
     if "device" in parser:
         settings["device"] = str(parser.get_parsed_content("device"))
     return settings
