@@ -86,7 +86,7 @@ ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the met
 
 $(ABLATION)/%/guidance.md: demo/data/datalist.json
 	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml \
-		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* --task none $(ABLATION_ARGS) $($*)
+		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* --task none --overwrite True $(ABLATION_ARGS) $($*)
 	cd bundle && $(RUN) -m monai.bundle run guidance --config_file "['configs/train.yaml','configs/guidance.yaml']" \
 		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*) > $@.part
 	mv $@.part $@
@@ -180,7 +180,7 @@ demo/lesions/datalist.json: | $(VENV)/.installed-demo
 
 # The stamp, not the weights: a training that was interrupted leaves weights behind.
 demo/.trained: demo/data/datalist.json | $(VENV)/.installed-demo
-	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml $(DEMO_ARGS)
+	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml $(DEMO_ARGS) --overwrite True
 	touch $@
 
 # Each set holds the one before it: demo, test, dev. The constraints keep it to the tested versions.

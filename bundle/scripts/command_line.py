@@ -21,6 +21,7 @@ from monai.bundle import ConfigParser
 
 from .errors import InputError, require
 from .files import PLACES
+from .settings_table import SETTINGS
 
 __all__ = [
     "FORMER_SETTINGS",
@@ -278,7 +279,8 @@ def executed_configuration() -> dict[str, Any]:
 def executed_settings() -> dict[str, Any]:
     """Return the plain values of the configuration as it runs, by path (``"epochs"``, ``"early_stop#patience"``).
 
-    Expressions, references and lists of components are left out, but for the device, which is given as text.
+    Expressions, references and lists of components are left out, but for settings of the table, which have their
+    values, and for the device, which is given as text.
     """
     parser = running_parser()
     settings: dict[str, Any] = {}
@@ -292,6 +294,12 @@ def executed_settings() -> dict[str, Any]:
             settings[path] = value
 
     collect("", parser.get())
+    # Settings that the checks read have values, however they are written: "$None", "$@output_dir + '/models'".
+    for path in SETTINGS:
+        if path not in settings and path in parser and isinstance(parser[path], str):
+            value = parser.get_parsed_content(path)
+            if value is None or isinstance(value, (bool, int, float, str, list, tuple)):
+                settings[path] = value
     if "device" in parser:
         settings["device"] = str(parser.get_parsed_content("device"))
     return settings

@@ -249,8 +249,6 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
 def _training_settings(options: argparse.Namespace, settings: Settings) -> tuple[Settings, Sequence[str]]:
     given = {name: value for name, value in vars(options).items() if name != "overlay" and value is not None}
-    # Without a place of its own the network would go into the installed package.
-    given.setdefault("model_dir", str(Path(options.output_dir) / "models"))
     return {**given, **settings}, options.overlay
 
 

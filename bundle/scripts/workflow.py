@@ -16,21 +16,23 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from .command_line import check_flags, refuse_unknown_settings
+from .command_line import refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
 from .handlers.tracking_store import require_mlflow
 from .inference import calibrate, load_enhancer
+from .inferers import usable_device
 from .io import find_cases
 from .networks import HQGNet
 from .reports import SafetyThresholds
+from .settings_table import check_settings
 from .tasks import TASKS, Entries, Task, labelled_entries
+from .training_folders import TrainingFolders
 
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
 
-_FLAGS = ("amp", "resume", "mlflow", "network_def#guided", "loss#wavelet#stationary", "loss#wavelet#relative")
 _IMAGE_METRICS = ("psnr", "ssim", "ms_ssim", "haarpsi")
 
 
@@ -50,11 +52,13 @@ def begin(settings: Settings) -> None:
         settings: of :func:`scripts.command_line.executed_settings`.
 
     Raises:
-        InputError: for an unknown setting or task, and a word where True or False is due.
+        InputError: for an unknown setting or task, a value that a setting does not take, and a device that is
+            not there.
     """
     show_input_errors_plainly()
     refuse_unknown_settings()
-    check_flags({name: settings[name] for name in _FLAGS if name in settings})
+    check_settings(settings)
+    usable_device(settings["device"])
     if settings["mlflow"]:
         require_mlflow()
     task, made_for = settings["task"], settings["downstream_task"]
@@ -76,15 +80,8 @@ def check_training_settings(settings: Settings) -> None:
         len(patch_size) == dims,
         f"patch_size needs one number per axis of the network: {dims}, not {len(patch_size)}.",
     )
-    for name in ("epochs", "steps_per_epoch", "batch_size", "val_interval"):
-        require(settings[name] >= 1, f"{name} must be at least 1, not {settings[name]}.")
-    patience = settings["early_stop#patience"]
     require(
-        patience is None or patience >= 1,
-        f"early_stop#patience counts validations and must be 1 or more, not {patience}.",
-    )
-    require(
-        patience is None or settings["model_metric"] not in (None, "newest"),
+        settings["early_stop#patience"] is None or settings["model_metric"] not in (None, "newest"),
         "early_stop#patience needs a model_metric to watch.",
     )
 
@@ -254,6 +251,7 @@ def train(
     resume: bool = False,
     pause_after: int | None = None,
     finish: Iterable[Callable[[], Any]] = (),
+    folders: TrainingFolders | None = None,
 ) -> None:
     """Train, or go on with a training.
 
@@ -264,14 +262,19 @@ def train(
         resume: whether to go on from the checkpoint. Defaults to False.
         pause_after: the epoch after which the training pauses. Defaults to None.
         finish: steps after the last epoch. They belong to the MLflow run, which ends after them. Defaults to none.
+        folders: those that the training has claimed; they are released at its end. Defaults to None.
     """
-    if early_stop is not None:
-        early_stop.set_trainer(trainer)
-    if resume:
-        checkpoint.resume(trainer, pause_after)
-    for step in finish:
-        trainer.add_event_handler(Events.COMPLETED, _without_engine(step))
-    trainer.run()
+    try:
+        if early_stop is not None:
+            early_stop.set_trainer(trainer)
+        if resume:
+            checkpoint.resume(trainer, pause_after)
+        for step in finish:
+            trainer.add_event_handler(Events.COMPLETED, _without_engine(step))
+        trainer.run()
+    finally:
+        if folders is not None:
+            folders.release()
 
 
 def _without_engine(step: Callable[[], Any]) -> Callable[[Engine], None]:

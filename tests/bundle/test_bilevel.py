@@ -88,7 +88,7 @@ def test_without_a_task_labels_change_nothing(run: Run, tmp_path: Path, capsys: 
     earlier = tmp_path / "model_dir" / "downstream.pt"
     earlier.parent.mkdir()
     earlier.write_bytes(b"of an earlier training")
-    run(task="none")
+    run(task="none", overwrite=True)
     assert capsys.readouterr().out.startswith("Training enhancement only: task is none")
     assert not earlier.exists()
 
@@ -174,7 +174,7 @@ def test_the_downstream_experiment_compares_trained_arms(
     hq = pictures(labelled_dir, "hq", [str(labelled_dir / "labels" / "hq" / f"other{i}.png") for i in range(4)])
     write_datalist(labelled_dir, training_lq=lq[:4], training_hq=hq, validation=lq[4:5], testing=lq[5:])
     for arm, mode in (("separate", "none"), ("first_order", "first_order")):
-        run(model_dir=str(tmp_path / "arms" / arm / "seed0"), hypergradient=mode)
+        run(model_dir=str(tmp_path / "arms" / arm / "seed0"), hypergradient=mode, overwrite=True)
     settings = {"arms_dir": str(tmp_path / "arms"), "seeds": [0], "label_budgets": [None, 2], "downstream_steps": 2}
     run("downstream", ("downstream.yaml",), **settings)
     printed = capsys.readouterr().out

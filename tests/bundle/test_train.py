@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import TrainProperties
 from PIL import Image
 
 from scripts.engines import EnhancementTrainer
+from scripts.errors import find_input_error
 from scripts.model_spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,9 @@ def test_lists_handed_over_train_without_a_data_set(run: Run, labelled_dir: Path
     given = {"train#dataset#data": entries[:4], "validate#dataset#data": entries[4:]}
     pool = {"dataset_dir": "", "hq_data": str(labelled_dir / "hq")}
     for task in ("none", "segmentation"):
-        workflow = run(task=task, model_dir=str(tmp_path / task), **pool, **given)
+        workflow = run(
+            task=task, model_dir=str(tmp_path / task), output_dir=str(tmp_path / f"{task}-output"), **pool, **given
+        )
         assert workflow.check_properties() == []
         assert (tmp_path / task / "downstream.pt").exists() == (task != "none")
 
@@ -73,7 +77,7 @@ def test_monais_train_properties_are_there(run: Run) -> None:
 def test_the_first_part_has_few_settings_and_the_file_is_short() -> None:
     text = (CONFIGS / "train.yaml").read_text()
     first_part = yaml.safe_load(text.split("# ================", 1)[0])
-    assert 25 <= len(set(first_part) - {"imports"}) <= 32
+    assert 25 <= len(set(first_part) - {"imports"}) <= 34
     assert len(text.splitlines()) <= 220
 
 
@@ -90,6 +94,7 @@ def test_resumed_run_equals_one_that_never_stopped(run: Run, tmp_path: Path, mon
 
     iteration = EnhancementTrainer._iteration
     run(epochs=4, output_dir=str(tmp_path / "whole"))
+    shutil.rmtree(tmp_path / "model_dir")
     monkeypatch.setattr(EnhancementTrainer, "_iteration", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(epochs=4, output_dir=str(tmp_path / "half"))
@@ -220,3 +225,19 @@ def test_command_tells_a_mistake_in_one_sentence_from_either_folder(folder: str,
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert [line for line in result.stderr.splitlines() if line.startswith("error: ")][0].count("/no/such/folder") == 1
+
+
+def test_earlier_results_stay_unless_a_word_allows_it(run: Run, tmp_path: Path) -> None:
+    run(epochs=1)
+    weights = (tmp_path / "model_dir" / "model.pt").read_bytes()
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
+        run(epochs=1, seed=1)
+    assert "--overwrite True" in str(find_input_error(caught.value))
+    assert (tmp_path / "model_dir" / "model.pt").read_bytes() == weights
+    run(epochs=1, seed=1, overwrite=True)
+    assert (tmp_path / "model_dir" / "model.pt").read_bytes() != weights
+
+
+def test_weights_go_below_the_output_folder(tmp_path: Path) -> None:
+    parser = ConfigParser(ConfigParser.load_config_file(CONFIGS / "train.yaml") | {"output_dir": str(tmp_path)})
+    assert parser.get_parsed_content("model_file") == str(tmp_path / "models" / "model.pt")

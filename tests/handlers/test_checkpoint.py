@@ -258,3 +258,27 @@ def test_rates_go_on_from_a_checkpoint(tmp_path: Path, trained: int) -> None:
         trainer.run([0], max_epochs=6)
         resumed.append(rates)
     assert sum(resumed, []) == expected
+
+
+def test_a_resumed_training_takes_the_rates_of_now(tmp_path: Path) -> None:
+    def parts(rate: float) -> tuple[torch.optim.Optimizer, Any, Engine, TrainingCheckpoint]:
+        optimizer = torch.optim.Adam(torch.nn.Linear(1, 1).parameters(), lr=rate)
+        schedule = cosine_decay(optimizer, epochs=4)
+        checkpoint = TrainingCheckpoint(tmp_path / "checkpoint.pt", {"optimizer": optimizer, "schedule": schedule})
+        engine = Engine(lambda engine, batch: optimizer.step())
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: schedule.step())
+        checkpoint.attach(engine)
+        return optimizer, schedule, engine, checkpoint
+
+    rates = {}
+    for rate in (0.1, 0.05):  # that of before, which changes nothing, and another one
+        optimizer, _, engine, _ = parts(0.1)
+        engine.run([0, 1], max_epochs=2)
+        left = optimizer.param_groups[0]["lr"] / 0.1
+        optimizer, schedule, engine, checkpoint = parts(rate)
+        engine.state.max_epochs, engine.state.epoch_length = 4, 2
+        checkpoint.resume(engine)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate * left)
+        schedule.step()
+        rates[rate] = optimizer.param_groups[0]["lr"]
+    assert rates[0.05] == pytest.approx(rates[0.1] / 2)

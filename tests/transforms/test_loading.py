@@ -217,12 +217,28 @@ def test_metadata_is_no_more_than_geometry_and_name(key: str, series: SeriesWrit
 
 @pytest.mark.parametrize(
     ("values", "dtype"),
-    [([0, 1, 255], torch.uint8), ([0, 1, 300], torch.int32), ([-1, 0, 1], torch.int32), ([0, 0.5, 1], torch.float32)],
+    [
+        ([0, 1, 255], torch.uint8),
+        ([0, 1, 300], torch.int32),
+        ([-1, 0, 1], torch.int32),
+        ([0, 0.5, 1], torch.float32),
+        ([0, 1, 1.9999998], torch.uint8),
+    ],
 )
 def test_labels_stay_whole_numbers(values: list[float], dtype: torch.dtype, tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.array(values, np.float32).reshape(3, 1), np.eye(4)), tmp_path / "a.nii")
     label = read(tmp_path / "a.nii", "label")
-    assert (label.flatten().tolist(), label.dtype) == (values, dtype)
+    assert label.flatten().tolist() == pytest.approx(values)
+    assert label.dtype == dtype
+
+
+def test_a_label_of_few_bytes_may_have_more_classes_than_fit_in_them(tmp_path: Path) -> None:
+    image = torch.arange(64.0).reshape(1, 8, 8)
+    check = CheckImaged("image", channels=1, spatial_dims=2, label_key="label", num_classes=256 + 2)
+    label = torch.full((1, 8, 8), 255, dtype=torch.uint8)
+    assert check({"image": image, "label": label})["label"] is label
+    with pytest.raises(InputError, match="value 258 but classes go from 0 to 257"):
+        check({"image": image, "label": torch.full((1, 8, 8), 258)})
 
 
 def test_a_palette_label_holds_its_indices(tmp_path: Path) -> None:

@@ -280,7 +280,9 @@ class DownstreamRun:
         if log.is_file():
             with (folder / "log-before.txt").open("ab") as before:
                 before.write(log.read_bytes())
-        places = ("--output_dir", str(folder), "--model_dir", str(folder), "--resume", str(checkpoint.is_file()))
+        # Without a checkpoint, what an interrupted training left in its folder is replaced.
+        word = "--resume" if checkpoint.is_file() else "--overwrite"
+        places = ("--output_dir", str(folder), "--model_dir", str(folder), word, "True")
         command = self._command("training", *_TRAINING, *self.settings, *places, *training.arguments)
         status = self.execute(command, log)
         # A training that was interrupted after its last epoch says that it is complete.

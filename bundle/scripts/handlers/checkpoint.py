@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
 from ..model_spec import ModelSpec
@@ -193,7 +195,12 @@ class TrainingCheckpoint:
         for key, item in self.objects.items():
             if key not in state:
                 continue
+            present = _hyperparameters(item)
             _load_state(item, _epochs_from_the_start(state[key], epochs), f"{key} in {name}")
+            _apply_hyperparameters(item, present, key)
+        for item in self.objects.values():
+            if isinstance(item, LRScheduler):
+                item.base_lrs = [group["initial_lr"] for group in item.optimizer.param_groups]
         for key, scaler in getattr(engine, "scalers", {}).items():
             if state.get("scalers", {}).get(key):  # empty without mixed precision on CUDA
                 scaler.load_state_dict(state["scalers"][key])
@@ -222,6 +229,33 @@ def _epochs_from_the_start(state: Mapping[str, Any], epochs: int) -> Mapping[str
     if "lr_lambdas" in state and "constant_epochs" not in state:
         return {**state, "last_epoch": epochs, "_step_count": epochs + 1}
     return state
+
+
+def _hyperparameters(item: Any) -> list[dict[str, Any]]:
+    """Return what the settings say of each parameter group of an optimiser; nothing for other objects."""
+    groups = item.param_groups if isinstance(item, Optimizer) else []
+    return [{name: value for name, value in group.items() if name != "params"} for group in groups]
+
+
+def _apply_hyperparameters(item: Any, present: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Give an optimiser the settings of now, which its checkpoint has replaced, and say which are others.
+
+    A rate keeps the share of its beginning that the schedule has left of it.
+    """
+    for number, group in enumerate(item.param_groups if present else []):
+        of = f"{key}, group {number}" if len(present) > 1 else key
+        first = "initial_lr" if "initial_lr" in group and "initial_lr" in present[number] else "lr"
+        for name, value in present[number].items():
+            former = group.get(name, value)
+            if name in ("lr", "name") or former == value or (isinstance(former, tuple) and [*former] == [*value]):
+                continue
+            logger.info("resume: %s of %s is %s from now on, and was %s before", name, of, value, former)
+            if name == "initial_lr":
+                group["lr"] = value * (group["lr"] / former if former else 1.0)
+            group[name] = value
+        if first == "lr" and group["lr"] != present[number]["lr"]:
+            logger.info("resume: lr of %s is %s from now on, and was %s before", of, present[number]["lr"], group["lr"])
+            group["lr"] = present[number]["lr"]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ __all__ = [
 # MLflow's client repeats its requests for minutes: too long to learn that a server is not there.
 FIRST_REQUEST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _PARAMETER_CHARACTERS, _TAG_CHARACTERS = 6000, 5000  # the limits of MLflow's stores
-_OF_A_PART = ("resume", "pause_after")  # settings that say where a part of a training begins and ends
+_OF_A_PART = ("resume", "overwrite", "pause_after", "calibrates")  # where a part of a training begins and ends
 DEFAULT_UI = "http://127.0.0.1:5000"
 
 logger = logging.getLogger(__name__)

@@ -32,6 +32,9 @@ PADDING = "_padding"
 """What the key of a source's padding adds to the key of the source."""
 
 
+_ROUNDING = 1e-3  # of class numbers that a file scales, or a program has interpolated with rounding errors
+
+
 class ReadImaged(MapTransform):
     """Read one file, or one DICOM series, into a channel-first :class:`monai.data.MetaTensor`.
 
@@ -145,8 +148,9 @@ class ReadImaged(MapTransform):
 
 def _whole_numbers(label: torch.Tensor) -> torch.Tensor:
     """Store a label in few bytes; values that are no whole numbers stay, for :class:`CheckImaged` to refuse."""
-    if not torch.equal(label, label.round()):
+    if not torch.allclose(label, label.round(), rtol=0.0, atol=_ROUNDING):
         return label
+    label = label.round()
     fits = label.numel() == 0 or (bool(label.min() >= 0) and bool(label.max() <= np.iinfo(np.uint8).max))
     return label.to(torch.uint8 if fits else torch.int32)
 
@@ -251,7 +255,7 @@ class CheckImaged(MapTransform):
             )
         if self.num_classes is None:
             return
-        values = torch.unique(label)
+        values = torch.unique(label).double()  # a uint8 tensor would take a number of 256 classes for 0
         wrong = values[(values < 0) | (values >= self.num_classes) | (values != values.round())]
         if wrong.numel():
             raise InputError(
