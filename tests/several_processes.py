@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import socket
 import traceback
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def in_processes(function: Callable[[], Any], number: int = 2) -> list[Any]:
 def _received(receiver: Connection) -> tuple[str, Any]:
     assert receiver.poll(_SECONDS), f"a process has not answered in {_SECONDS} s"
     try:
-        answer: tuple[str, Any] = receiver.recv()
+        answer: tuple[str, Any] = pickle.loads(receiver.recv_bytes())
     except EOFError:
         return "", None
     return answer
@@ -69,5 +70,6 @@ def _run(function: Callable[[], Any], rank: int, number: int, port: int, sender:
         answer = ("", function())
     except BaseException:
         answer = (traceback.format_exc(), None)
-    sender.send(answer)
+    # Not by send, which hands tensors over by memory that is shared with a process that has ended by then.
+    sender.send_bytes(pickle.dumps(answer))
     sender.close()

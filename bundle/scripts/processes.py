@@ -9,7 +9,7 @@ Any launcher will do that sets what PyTorch reads from the environment: ``RANK``
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TypeVar, cast
 
@@ -25,9 +25,12 @@ __all__ = [
     "gathered",
     "is_first",
     "join",
+    "mean_",
     "own_device",
     "rank",
     "refuse_several",
+    "same_",
+    "stacked",
 ]
 
 _Value = TypeVar("_Value")
@@ -155,6 +158,36 @@ def gathered(value: _Value) -> list[_Value]:
     except RuntimeError as error:
         raise LostProcessError("another process has ended") from error
     return cast("list[_Value]", values)
+
+
+@torch.no_grad()
+def same_(tensors: Iterable[torch.Tensor]) -> None:
+    """Give tensors, in place, the values that they have in the first process."""
+    if count() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+@torch.no_grad()
+def mean_(values: torch.Tensor) -> torch.Tensor:
+    """Replace values by their mean over the processes, in place, and return them."""
+    if count() > 1:
+        dist.all_reduce(values)
+        values /= count()
+    return values
+
+
+def stacked(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensors (B, ...) of all processes in one, (N B, ...); the gradient reaches this process's own part.
+
+    Its samples are in the order of the one batch that the processes share: process r of N has every N-th of them.
+    """
+    if count() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(count())]
+    dist.all_gather(parts, tensor.detach().contiguous())
+    parts[rank()] = tensor
+    return torch.stack(parts, dim=1).flatten(0, 1)
 
 
 def _launched() -> int:

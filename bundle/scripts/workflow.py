@@ -16,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from . import processes
 from .command_line import check_flags, refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
@@ -57,9 +58,21 @@ def begin(settings: Settings) -> None:
     check_flags({name: settings[name] for name in _FLAGS if name in settings})
     if settings["mlflow"]:
         require_mlflow()
+    if processes.count() == 1:
+        processes.refuse_several("This run", "add configs/multi_gpu_train.yaml to --config_file for several")
+    require(
+        processes.count() == 1 or settings["task"] == "none",
+        "A downstream network is trained along in one process only: set --task none, or start without torchrun.",
+    )
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
+
+
+def join(device: str | torch.device) -> torch.device:
+    """Join the processes that torchrun started, see :func:`scripts.processes.join`; errors are told in one sentence."""
+    show_input_errors_plainly()
+    return processes.join(device)
 
 
 def check_training_settings(settings: Settings) -> None:
