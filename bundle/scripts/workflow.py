@@ -58,8 +58,12 @@ def begin(settings: Settings) -> None:
     check_flags({name: settings[name] for name in _FLAGS if name in settings})
     if settings["mlflow"]:
         require_mlflow()
-    if processes.count() == 1:
-        processes.refuse_several("This run", "add configs/multi_gpu_train.yaml to --config_file for several")
+    if settings.get("shared", False):
+        processes.join(settings["device"])
+    else:
+        processes.refuse_several(
+            "This run", "add configs/multi_gpu_train.yaml to --config_file for training in several"
+        )
     require(
         processes.count() == 1 or settings["task"] == "none",
         "A downstream network is trained along in one process only: set --task none, or start without torchrun.",
@@ -67,12 +71,6 @@ def begin(settings: Settings) -> None:
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
-
-
-def join(device: str | torch.device) -> torch.device:
-    """Join the processes that torchrun started, see :func:`scripts.processes.join`; errors are told in one sentence."""
-    show_input_errors_plainly()
-    return processes.join(device)
 
 
 def check_training_settings(settings: Settings) -> None:
@@ -314,6 +312,7 @@ def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: 
     Raises:
         InputError: when there are no test images.
     """
+    require(processes.count() == 1, "Evaluation takes one process: start it without torchrun.")
     require(len(datalists["testing"]) > 0, "There are no test images: the datalist, or the split, leaves none.")
     if reads or settings["task"] == "none" or not labelled_entries(datalists["testing"]):
         return

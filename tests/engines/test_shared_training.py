@@ -26,7 +26,10 @@ def dataset() -> UnpairedDataset:
     generator = torch.Generator().manual_seed(0)
     lq, hq = (
         [
-            {"image": torch.rand(1, 32, 32, generator=generator, dtype=torch.float64), "patient": f"{domain}{number}"}
+            {
+                "image": torch.rand(1, 32, 32, generator=generator, dtype=torch.float64),
+                "patient": f"{domain}{number // 2}",
+            }
             for number in range(4)
         ]
         for domain in ("lq", "hq")
@@ -85,8 +88,11 @@ def test_gradients_equal_those_of_one_process_with_the_batches_of_all(number: in
         for (gradients, losses), (expected, expected_losses) in zip(process, alone, strict=True):
             assert gradients.keys() == expected.keys()
             for name, gradient in gradients.items():
-                torch.testing.assert_close(gradient, expected[name], rtol=1e-6, atol=1e-9)
+                # MONAI's SSIM rounds to float32.
+                error = float((gradient - expected[name]).abs().max())
+                assert error <= 1e-6 * max(1.0, float(expected[name].abs().max())), (name, error)
             assert losses == pytest.approx(expected_losses, rel=1e-5)
+    assert alone[1][1]["style"] > 0
     # The discriminator rests in the first epoch, and learns in the second.
     assert any(name.startswith("discriminator") for name in alone[1][0])
     assert not any(name.startswith("discriminator") for name in alone[0][0])
