@@ -16,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from . import processes
 from .command_line import refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
@@ -61,6 +62,16 @@ def begin(settings: Settings) -> None:
     usable_device(settings["device"])
     if settings["mlflow"]:
         require_mlflow()
+    if settings.get("shared", False):
+        processes.join(settings["device"])
+    else:
+        processes.refuse_several(
+            "This run", "add configs/multi_gpu_train.yaml to --config_file for training in several"
+        )
+    require(
+        processes.count() == 1 or settings["task"] == "none",
+        "A downstream network is trained along in one process only: set --task none, or start without torchrun.",
+    )
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
@@ -316,6 +327,7 @@ def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: 
     Raises:
         InputError: when there are no test images.
     """
+    require(processes.count() == 1, "Evaluation takes one process: start it without torchrun.")
     require(len(datalists["testing"]) > 0, "There are no test images: the datalist, or the split, leaves none.")
     if reads or settings["task"] == "none" or not labelled_entries(datalists["testing"]):
         return

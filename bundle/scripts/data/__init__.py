@@ -7,7 +7,7 @@ The modules that are commands as well (``python -m scripts.data.datalist``) are 
 
 from __future__ import annotations
 
-from .epoch_sampler import EpochSampler
+from .epoch_sampler import EpochSampler, shared_sampler
 from .seeded_samples import SeededSamples
 from .unpaired import (
     CLEAN,
@@ -33,4 +33,5 @@ __all__ = [
     "EpochSampler",
     "SeededSamples",
     "UnpairedDataset",
+    "shared_sampler",
 ]

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch.distributed
-from torch.utils.data import DistributedSampler
+from monai.data import DistributedSampler as UnevenSampler
+from torch.utils.data import Dataset, DistributedSampler
 
+from .. import processes
 from .unpaired import Item, UnpairedDataset
 
-__all__ = ["EpochSampler"]
+__all__ = ["EpochSampler", "shared_sampler"]
 
 
 class EpochSampler(DistributedSampler[Item]):
@@ -44,3 +46,18 @@ class EpochSampler(DistributedSampler[Item]):
         """Iterate over this process's indices in the current epoch."""
         first = self.epoch * self.total_size + self.rank
         return iter(range(first, first + self.total_size, self.num_replicas))
+
+
+def shared_sampler(dataset: Dataset[Any]) -> UnevenSampler | None:
+    """Return a sampler of this process's share of a dataset, every item in one process; None where each takes all.
+
+    That is so in a single process, and where there are fewer items than processes: MONAI's metrics wait for every
+    process to have some. Their means are the same when all processes have all items.
+
+    Args:
+        dataset: has a length.
+    """
+    items: Any = dataset
+    if processes.count() == 1 or len(items) < processes.count():
+        return None
+    return UnevenSampler(dataset, even_divisible=False, shuffle=False)

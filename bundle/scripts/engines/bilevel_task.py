@@ -16,7 +16,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import Subset
 
+from .. import processes
 from ..data import EpochSampler, UnpairedDataset
+from ..errors import require
 from ..networks import LayerFeatures
 from .averaging import NamedEMAHandler
 from .bilevel_settings import BilevelSettings
@@ -170,7 +172,15 @@ class BilevelTask:
         return [LrScheduleHandler(self.lr_scheduler, print_lr=False), self.ema]
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer: frozen networks learn when it starts, streams begin with each epoch."""
+        """Register with the trainer: frozen networks learn when it starts, streams begin with each epoch.
+
+        Raises:
+            InputError: in one of several processes.
+        """
+        require(
+            processes.count() == 1,
+            "A downstream network is trained along in one process only: set --task none, or start without torchrun.",
+        )
         engine.add_event_handler(Events.STARTED, self.prepare)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda trainer: self.start_epoch(trainer.state.epoch))
 

@@ -20,11 +20,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from .. import processes
 from ..data import GUIDE
 from ..errors import InputError
 from ..losses import EnhancementLoss
 from ..networks import GuidedEnhancement, HQGNet, at_least_float32
 from .bilevel_task import BilevelTask, UpperTerms
+from .shared_gradients import average_gradients, share_weights
 
 LOSSES = "losses"
 
@@ -68,6 +70,10 @@ class EnhancementTrainer(Trainer):
     The random numbers of an epoch are a function of ``seed`` and the epoch's number alone. So training that is resumed
     at an epoch's end goes on exactly as if it had never stopped.
 
+    Several processes (:mod:`scripts.processes`) train one network: gradients and losses are means over all of them, and
+    every epoch begins with the weights of the first. Each process draws random numbers of its own. There is no
+    ``bilevel`` then.
+
     Args:
         device: where to train.
         max_epochs: number of epochs.
@@ -98,7 +104,8 @@ class EnhancementTrainer(Trainer):
         decollate: whether to turn the output into a list of items, as MONAI's handlers expect. Defaults to True.
 
     Raises:
-        InputError: when there is nothing to minimise or, in training, when a loss becomes NaN or infinite.
+        InputError: when there is nothing to minimise, with ``bilevel`` in several processes or, in training, when a
+            loss becomes NaN or infinite.
     """
 
     def __init__(
@@ -148,12 +155,12 @@ class EnhancementTrainer(Trainer):
         self.bilevel = bilevel
         self.restoration_epochs = restoration_epochs if self.loss_function.holds_guide else 0
         self.unpaired_images = unpaired_images
-        self.r1_weight = r1_weight
-        self.max_grad_norm = max_grad_norm
+        self.r1_weight, self.max_grad_norm = r1_weight, max_grad_norm
         scale = amp and self.state.device.type == "cuda"
         self.scalers = {name: torch.amp.GradScaler("cuda", enabled=scale) for name in ("network", "discriminator")}
         self._require_terms()
-        self.add_event_handler(Events.EPOCH_STARTED, lambda: torch.manual_seed(seed + self.state.epoch))
+        self.seed = seed
+        self.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
         if bilevel:
             bilevel.attach(self)
 
@@ -161,6 +168,11 @@ class EnhancementTrainer(Trainer):
         """Train, or go on training."""
         # Past MONAI's, which makes one more scaler of gradients and warns on a processor that CUDA is missing.
         super(Trainer, self).run()
+
+    def _begin_epoch(self) -> None:
+        # Beyond the seeds that a user gives: processes must not repeat each other's noise.
+        torch.manual_seed(self.seed + self.state.epoch + (processes.rank() << 32))
+        share_weights(self.network, self.discriminator)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         """Run one iteration as the class describes; ``engine`` is the trainer itself."""
@@ -271,13 +283,14 @@ class EnhancementTrainer(Trainer):
         return terms
 
     def read_losses(self, losses: Mapping[str, torch.Tensor | None]) -> dict[str, float]:
-        """Return scalars as floats, by one transfer from the device; None is left out.
+        """Return scalars as floats, by one transfer from the device, means over the processes; None is left out.
 
         Raises:
             InputError: for the first that is NaN or infinite.
         """
         found = {name: loss.detach().float() for name, loss in losses.items() if loss is not None}
-        values = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+        means = processes.mean_(torch.stack(list(found.values())))
+        values = dict(zip(found, means.tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 rate = "the learning rate of S" if name in ("task", "downstream") else "the learning rate"
@@ -300,6 +313,7 @@ class EnhancementTrainer(Trainer):
         """
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(torch.stack(list(terms.values())).sum()).backward()
+        average_gradients(weight for group in optimizer.param_groups for weight in group["params"])
         if self.max_grad_norm is not None:
             scaler.unscale_(optimizer)
             for group in optimizer.param_groups:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
+from .. import processes
 from ..errors import InputError, find_input_error
 from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
@@ -43,6 +44,9 @@ class BatchEnhancement:
 
     A case that cannot be read, enhanced or written is reported, and the others go on. See :class:`ResultFolder` for
     what may be replaced. After :meth:`run`, ``counts`` says how many are done, to be checked, and failed.
+
+    Several processes (:mod:`scripts.processes`) share the work: of N processes, number r takes every N-th case, from
+    r on. All need the same ``cases`` and ``problems``. The first reports on all of them.
 
     Args:
         cases: what to enhance.
@@ -99,7 +103,9 @@ class BatchEnhancement:
         """Enhance everything.
 
         Returns:
-            The exit status: 0 all done, 1 some failed, 2 nothing done, 130 interrupted.
+            The exit status: 0 all done, 1 some failed, 2 nothing done, 130 interrupted. Of several processes the first
+            has the status of all, and the others 0 unless they are interrupted, or another process is lost: torchrun
+            ends all processes as soon as one has another status.
 
         Raises:
             InputError: when the output folder cannot be used.
@@ -113,9 +119,11 @@ class BatchEnhancement:
         tally = _Tally()
         names: list[str] = []
         interrupted = False
-        bar = tqdm(self.cases, desc="enhancing", unit="case", disable=not self.progress)
+        own = slice(processes.rank(), None, processes.count())
+        hidden = not self.progress or not processes.is_first()
+        bar = tqdm(self.cases[own], desc="enhancing", unit="case", disable=hidden)
         try:
-            for problem in self.problems:
+            for problem in self.problems[own]:
                 names.append(str(problem.source))
                 tell = self._passed_over if problem.passed_over else self._failed
                 tally.add(tell(str(problem.source), str(problem.source), problem.message))
@@ -127,6 +135,28 @@ class BatchEnhancement:
             interrupted = True
         finally:
             bar.close()
+        tally.stop()
+        if processes.count() == 1:
+            return self._report(tally, names, interrupted)
+        return self._report_together(tally, interrupted)
+
+    def _report_together(self, own: _Tally, interrupted: bool) -> int:
+        """Report on the cases of all processes, in the order in which one process would have done them."""
+        names = [*(str(problem.source) for problem in self.problems), *(case.name for case in self.cases)]
+        try:
+            if not interrupted:
+                whole = _Tally.of_all(processes.gathered(own))
+                return self._report(whole, names) if processes.is_first() else DONE
+        except KeyboardInterrupt:
+            interrupted = True
+        except processes.LostProcessError:
+            print("another process of this run was lost; --resume True does what it had left", flush=True)
+        # Nobody knows who is the last: everyone reports on what lies in the folder by now.
+        status = self._report(own, names, interrupted)
+        return status if status != DONE else SOME_FAILED
+
+    def _report(self, tally: _Tally, names: Sequence[str], interrupted: bool = False) -> int:
+        """Write the report, and say how it went; return the exit status."""
         try:
             page = self.report.write(names, self.details)["html"]
             where = f"report: {page}"
@@ -142,7 +172,8 @@ class BatchEnhancement:
         print(tally.throughput(), flush=True)
         if interrupted:
             left = len(self.cases) + len(self.problems) - tally.done - tally.failed - tally.passed_over
-            print(f"interrupted: {left} were not enhanced; --resume True goes on", flush=True)
+            what = f"{left} were not enhanced" if processes.count() == 1 else f"process {processes.rank()} was not done"
+            print(f"interrupted: {what}; --resume True goes on", flush=True)
             return INTERRUPTED
         return DONE if not tally.failed and tally.done else SOME_FAILED if tally.done else NOTHING_DONE
 
@@ -293,6 +324,8 @@ class _Tally:
     to_check: int = 0
     slices: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_PARTS, 0.0))
+    elapsed: float = 0.0
+    processes: int = 1
     start: float = field(default_factory=time.perf_counter)
 
     def add(self, record: CaseRecord, is_new: bool = True) -> None:
@@ -304,12 +337,27 @@ class _Tally:
             self.slices += record.slices
             self.seconds = {part: self.seconds[part] + record.seconds.get(part, 0.0) for part in _PARTS}
 
+    def stop(self) -> None:
+        self.elapsed = time.perf_counter() - self.start
+
+    @classmethod
+    def of_all(cls, tallies: Sequence[_Tally]) -> _Tally:
+        """Sum those of all processes, which ran side by side."""
+        whole = cls(processes=len(tallies), elapsed=max(tally.elapsed for tally in tallies))
+        for tally in tallies:
+            whole.done += tally.done
+            whole.failed += tally.failed
+            whole.passed_over += tally.passed_over
+            whole.to_check += tally.to_check
+            whole.slices += tally.slices
+            whole.seconds = {part: whole.seconds[part] + tally.seconds[part] for part in _PARTS}
+        return whole
+
     def throughput(self) -> str:
-        elapsed = time.perf_counter() - self.start
         if not self.slices:
             return "nothing was enhanced"
-        shares = ", ".join(f"{part} {self.seconds[part] / elapsed:.0%}" for part in _PARTS)
-        return f"{self.slices} slices in {elapsed:.1f} s, {self.slices / elapsed:.2f} slices/s: {shares}"
+        shares = ", ".join(f"{part} {self.seconds[part] / self.elapsed / self.processes:.0%}" for part in _PARTS)
+        return f"{self.slices} slices in {self.elapsed:.1f} s, {self.slices / self.elapsed:.2f} slices/s: {shares}"
 
 
 @contextmanager

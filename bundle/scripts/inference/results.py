@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .. import processes
 from ..errors import InputError
 from ..io.base import Case
 
@@ -23,7 +24,7 @@ class ResultFolder:
 
     Results are made in a hidden folder beside their places, on the same file system, and moved there when they are
     whole. A file in the way of a result is replaced only if an earlier run made it for the same case. Any other file is
-    the user's, and stays. One run at a time writes into the folder.
+    the user's, and stays. One run at a time writes into the folder; each of its processes has its own hidden folder.
 
     Args:
         path: the folder; made when it is opened.
@@ -34,7 +35,9 @@ class ResultFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._partial = self.path / ".partial"
+        # The first process has plain names, as a run of one process has.
+        self._number = str(processes.rank() or "")
+        self._partial = self.path / f".partial{self._number}"
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f'The output folder "{self.path}" is a file: set --output_dir to a folder.')
 
@@ -45,7 +48,34 @@ class ResultFolder:
         Raises:
             InputError: when the folder cannot be written to, or another run does so at the moment.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / f".lock{self._number}", timeout=0)
+        processes.from_first(lambda: self._begin(lock))
+        if not processes.is_first():
+            self._acquire(lock)
+        try:
+            yield
+        finally:
+            self.discard_partial()
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _begin(self, lock: FileLock) -> None:
+        """Take the folder for this run, in its first process."""
+        self._acquire(lock)
+        try:
+            # A process of another run may have outlived the first one of that run.
+            for file in self.path.glob(".lock[0-9]*"):
+                left = FileLock(file, timeout=0)
+                self._acquire(left)
+                left.release()
+                file.unlink(missing_ok=True)
+            for folder in self.path.glob(".partial*"):
+                shutil.rmtree(folder)
+        except BaseException:
+            lock.release()
+            raise
+
+    def _acquire(self, lock: FileLock) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -55,13 +85,6 @@ class ResultFolder:
             ) from None
         except OSError as error:
             raise InputError(f'The output folder "{self.path}" cannot be written to: {error.strerror}.') from error
-        try:
-            self.discard_partial()
-            yield
-        finally:
-            self.discard_partial()
-            lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
 
     def partial(self, name: str) -> Path:
         """Where to make what shall become the result of that name: an empty folder's entry, without suffix."""

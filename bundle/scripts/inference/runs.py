@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
+from .. import processes
 from ..command_line import check_flags, refuse_unknown_settings
 from ..errors import require, show_input_errors_plainly
 from ..io import Case, Problem, find_cases
@@ -21,8 +22,13 @@ Settings = Mapping[str, Any]
 def find_inputs(
     input_dir: str, datalist: str | None = None, output_dir: str | None = None, follow_links: bool = False
 ) -> tuple[list[Case], list[Problem]]:
-    """Return what there is to enhance, see :func:`scripts.io.find_cases`; nothing where nothing was asked for yet."""
-    return find_cases(input_dir, datalist, output_dir or None, follow_links) if input_dir or datalist else ([], [])
+    """Return what there is to enhance, see :func:`scripts.io.find_cases`; nothing where nothing was asked for yet.
+
+    Of several processes the first looks for all: what it writes meanwhile, or somebody brings, must not shift the work.
+    """
+    if not input_dir and not datalist:
+        return [], []
+    return processes.from_first(lambda: find_cases(input_dir, datalist, output_dir or None, follow_links))
 
 
 def dataset_entries(cases: Iterable[Case]) -> list[dict[str, Any]]:
@@ -43,6 +49,7 @@ def begin_evaluator(output_dir: str, flags: Settings) -> None:
     refuse_unknown_settings()
     require(bool(output_dir), "Say where results go: --output_dir FOLDER.")
     check_flags(flags)
+    processes.refuse_several("MONAI's inference workflow", "run enhancing shares the images among processes")
 
 
 def check_dataset(dataset: Sized, problems: Iterable[Problem]) -> None:
@@ -79,6 +86,8 @@ def follow_guide(enhancer: CaseEnhancer, guide: str | None, styles: Settings | N
 def begin_inference(input_dir: str, datalist: str | None, output_dir: str, flags: Settings) -> None:
     """Begin the run ``enhancing`` of inference.yaml, the batch program: tell errors plainly, and refuse wrong settings.
 
+    Where a launcher started several processes, they join.
+
     Args:
         input_dir: the setting.
         datalist: the setting.
@@ -96,6 +105,7 @@ def begin_inference(input_dir: str, datalist: str | None, output_dir: str, flags
     )
     require(bool(output_dir), "Say where results go: --output_dir FOLDER.")
     check_flags(flags)
+    processes.join()
 
 
 def begin_calibration(input_dir: str | Iterable[str], datalist: str | None) -> None:
@@ -106,6 +116,7 @@ def begin_calibration(input_dir: str | Iterable[str], datalist: str | None) -> N
     """
     show_input_errors_plainly(status=2)
     refuse_unknown_settings()
+    processes.refuse_several("Calibration", "start it without torchrun")
     require(
         bool(input_dir) or bool(datalist),
         "Say what to calibrate on: --input_dir FILE_OR_FOLDER, or --datalist FILE, whose validation images are taken.",

@@ -5,6 +5,7 @@
 from .enhancement import DEFAULT_WEIGHTS, EnhancementLoss, kl_to_prior, style_disagreement
 from .multi_encoder import MultiEncoderLoss
 from .restoration import RestorationLoss
+from .shared import SharedEnhancementLoss
 from .wavelet import WaveletLoss
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "EnhancementLoss",
     "MultiEncoderLoss",
     "RestorationLoss",
+    "SharedEnhancementLoss",
     "WaveletLoss",
     "kl_to_prior",
     "style_disagreement",

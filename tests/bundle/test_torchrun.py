@@ -1,0 +1,77 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The public commands, started by torchrun in two processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.bundle.conftest import TINY
+
+BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
+
+
+def torchrun(run_id: str, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
+            *("-m", "monai.bundle", "run", run_id, *arguments),
+        ],
+        cwd=BUNDLE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+@pytest.mark.slow
+def test_images_are_shared_among_processes(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    (tmp_path / "studies").mkdir()
+    for number in range(3):
+        Image.fromarray(random.randint(0, 255, (40, 48), np.uint8)).save(tmp_path / "studies" / f"{number}.png")
+    arguments = ["--config_file", "configs/inference.yaml", "--device", "cpu"]
+    arguments += ["--input_dir", str(tmp_path / "studies"), "--output_dir", str(tmp_path / "results")]
+    process = torchrun("enhancing", *arguments)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("3 done") == 1
+    assert (tmp_path / "results" / "report.csv").read_text().count(",done,") == 3
+    (tmp_path / "studies" / "3.png").write_bytes(b"nothing")
+    process = torchrun("enhancing", *arguments, "--resume", "True")
+    assert process.returncode == 1
+    assert "3 done, " in process.stdout
+    assert "1 failed" in process.stdout
+
+
+def train(dataset_dir: Path, folder: Path, processes: int, **settings: object) -> subprocess.CompletedProcess[str]:
+    given = {**TINY, "task": "none", "dataset_dir": dataset_dir, "output_dir": folder, "model_dir": folder, **settings}
+    arguments = [text for name, value in given.items() for text in (f"--{name}", str(value).replace(" ", ""))]
+    configs = "['configs/train.yaml','configs/multi_gpu_train.yaml']"
+    return torchrun("training", "--config_file", configs, *arguments, processes=processes)
+
+
+@pytest.mark.slow
+def test_training_in_two_processes_is_resumed_in_one(dataset_dir: Path, tmp_path: Path) -> None:
+    process = train(dataset_dir, tmp_path, 2, pause_after=1, batch_size=1)
+    assert process.returncode == 0, process.stderr
+    assert (process.stdout + process.stderr).count("epoch 1/2") == 1
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] == 2
+    process = train(dataset_dir, tmp_path, 1, resume=True, batch_size=2)
+    assert process.returncode == 0, process.stderr
+    assert float(torch.load(tmp_path / "model.pt", weights_only=True)["prototype_mean"].abs().sum()) > 0
+
+
+@pytest.mark.slow
+def test_a_downstream_network_in_two_processes_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
+    process = train(dataset_dir, tmp_path, 2, task="segmentation")
+    assert process.returncode == 1
+    assert "error: A downstream network is trained along in one process only" in process.stderr
