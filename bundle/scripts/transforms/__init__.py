@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .degradation import RandScannerDegradation, RandScannerDegradationd, ScannerDegradation
 from .intensity import RescaleIntensityd
-from .labels import ClassLabeld
+from .labels import MASK_VALUE, ClassLabeld, TwoClassLabeld
 from .loading import CheckImaged, OrientVolumesd, ReadImaged
 from .noise import estimate_noise, fit_noise
 from .poor_scanner import RandPoorScanner
@@ -15,6 +15,7 @@ from .slices import SLICE_AXIS, RandSliced, SliceAxisd
 from .tone import RandToneCurve
 
 __all__ = [
+    "MASK_VALUE",
     "SLICE_AXIS",
     "CheckImaged",
     "ClassLabeld",
@@ -29,6 +30,7 @@ __all__ = [
     "RestoreSourced",
     "ScannerDegradation",
     "SliceAxisd",
+    "TwoClassLabeld",
     "estimate_noise",
     "fit_noise",
 ]
