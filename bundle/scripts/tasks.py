@@ -216,8 +216,8 @@ class SegmentationTask(Task):
         if missing:
             raise InputError(
                 f'The labels hold {values_in_words(values)} (the last in "{files[values[-1]]}") but never '
-                f"{missing[0]}: number the classes from 0 without gaps, or set --num_classes if a class is missing from the training "
-                "images."
+                f"{missing[0]}: number the classes from 0 without gaps, or set --num_classes if a class is missing "
+                "from the training images."
             )
         return len(values), MASK_VALUE
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .epoch_sampler import EpochSampler, shared_sampler
 from .seeded_samples import SeededSamples
+from .test_images import check_test_images
 from .unpaired import (
     CLEAN,
     DEGRADED,
@@ -33,5 +34,6 @@ __all__ = [
     "EpochSampler",
     "SeededSamples",
     "UnpairedDataset",
+    "check_test_images",
     "shared_sampler",
 ]

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
-# An untracked training has no run to go on with.
-_DISPENSABLE = {"tracker"}
+# An untracked training has no run to go on with, and earlier checkpoints have no record.
+_DISPENSABLE = {"tracker", "record"}
 # Objects that have another name in the checkpoints of version 0.3 and before.
 _RENAMED = {"clean_readers": "frozen_task_networks"}
 
@@ -119,7 +119,10 @@ class ModelSaver:
         # A metric that was a number before and is none now is no improvement.
         if self.best > -math.inf and not value > self.best:
             return
-        if not math.isnan(value):
+        if math.isnan(value):
+            reason = self._why_newest(engine)
+            logger.info("the network of epoch %d is kept in %s: %s", engine.state.epoch, self.path, reason)
+        else:
             self.best = value
             logger.info("best %s so far: %.4f, saved to %s", self.metric, value, self.path)
         for path, network in {self.path: self.network, **self.beside}.items():
@@ -129,6 +132,16 @@ class ModelSaver:
                 _write(network.state_dict(), path)
         if self.description is not None:
             self.description.save(self.path)
+
+    def _why_newest(self, engine: Engine) -> str:
+        """Say why no metric was compared."""
+        if self.metric is None:
+            return "it is the newest"
+        if self.metric not in engine.state.metrics:
+            return f"it is the newest, and nothing is there to measure {self.metric} by"
+        if engine.state.epoch <= self.after_epoch:
+            return f"it is the newest; {self.metric} counts after the warm-up, which ends with epoch {self.after_epoch}"
+        return f"it is the newest; its {self.metric} could not be measured"
 
     def state_dict(self) -> dict[str, float]:
         """Return the best metric, for a resumed training."""
@@ -274,7 +287,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(state: Mapping[str, Any], path: Path) -> None:
     """Write a file that is complete or not there at all."""
-    DiskSaver(path.parent, atomic=True, require_empty=False)(state, path.name)
+    try:
+        DiskSaver(path.parent, atomic=True, require_empty=False)(state, path.name)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer has no error of its own for a full disk
+        reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or ["unknown error"])[0]
+        raise InputError(
+            f'"{path}" cannot be written ({reason}): make room, then go on with --resume True. What was there stays.'
+        ) from error
 
 
 def _load_state(item: Any, state: Mapping[str, Any], name: str) -> None:
