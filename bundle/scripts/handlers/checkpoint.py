@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint, DiskSaver
+from ignite.handlers import Checkpoint
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
+from ..files import atomic_write
 from ..model_spec import ModelSpec
 from ..networks import network_from_description
 
@@ -184,7 +185,8 @@ class TrainingCheckpoint:
         epoch, last = engine.state.epoch, engine.state.max_epochs
         if epoch % self.interval == 0 or epoch == last or engine.should_terminate:
             objects = {**self.objects, "scalers": getattr(engine, "scalers", {}), "trainer": engine}
-            # A function, not a DiskSaver: ignite removes the last file of a DiskSaver before it writes the next.
+            # A function, not a DiskSaver: ignite removes the last file of a DiskSaver before it writes the next, and a
+            # killed process leaves files behind whose names tell nothing.
             Checkpoint(objects, lambda state, name, metadata: _write(state, self.path))(engine)
 
     def resume(self, engine: Engine, pause_after: int | None = None) -> None:
@@ -288,7 +290,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _write(state: Mapping[str, Any], path: Path) -> None:
     """Write a file that is complete or not there at all."""
     try:
-        DiskSaver(path.parent, atomic=True, require_empty=False)(state, path.name)
+        with atomic_write(path) as unfinished:
+            torch.save(state, unfinished)
     except (OSError, RuntimeError) as error:  # PyTorch's writer has no error of its own for a full disk
         reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or ["unknown error"])[0]
         raise InputError(
