@@ -35,7 +35,7 @@ class TrainingProgress:
 
     def __init__(self, desc: str = "training") -> None:
         self.desc = desc
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar: tqdm | None = None
         self._redirected = contextlib.ExitStack()
         self._epoch_start = 0.0
 

@@ -20,9 +20,11 @@ logger = logging.getLogger(__name__)
 LISTS = ("training_lq", "training_hq", "validation")
 
 # Places, and what is no part of the training itself. The checkpoint tells of the optimisers.
-_LEFT_OUT = (*PLACES, "hq_data", "bundle_root", "device", "overwrite", "resume", "pause_after", "mlflow", "calibrates")
-_LEFT_OUT += ("tracker", "panels", "optimizer", "d_optimizer", "downstream_optimizer")
-_LEFT_OUT += ("learning_rate", "guidance_learning_rate", "finish", "folders")
+_LEFT_OUT = {
+    *(*PLACES, "hq_data", "bundle_root", "device", "overwrite", "resume", "pause_after", "mlflow", "calibrates"),
+    *("tracker", "panels", "optimizer", "d_optimizer", "downstream_optimizer"),
+    *("learning_rate", "guidance_learning_rate", "finish", "folders"),
+}
 _EFFECTS = {
     "seed": "images are drawn by the new one, and the numbers are not those of a training that never stopped",
     "loss_weights": "the terms count by the new ones from the next step on",
