@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -58,29 +58,36 @@ def load_stand_alone(model_file: str | Path) -> StandAlone:
     return StandAlone(network, {name: style["mean"] for name, style in (spec.styles or {}).items()}).eval()
 
 
-def export_torchscript(model_file: str | Path, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write a network as TorchScript; :func:`monai.data.load_net_with_metadata` reads it, as ``torch.jit.load`` does.
+def export_torchscript(model_file: str | Path, path: str | Path, configs: Path) -> None:
+    """Write a network as TorchScript, see :class:`scripts.networks.StandAlone`.
+
+    The file holds the bundle's metadata and inference configuration, as MONAI's ``ckpt_export`` and MONAI Deploy have
+    it. ``styles``, their names in the order of their numbers, is added to the metadata.
 
     Args:
         model_file: see :func:`load_stand_alone`.
-        path: the file to write, with a suffix.
-        metadata: of the bundle. ``styles``, their names in the order of their numbers, is added.
+        path: the file to write.
+        configs: folder of the bundle's ``metadata.json`` and ``inference.json``.
 
     Raises:
         InputError: when the network cannot be used.
     """
     network = load_stand_alone(model_file)
-    with atomic_write(Path(path)) as unfinished, unfinished.open("wb") as stream:
+    metadata = json.loads((configs / "metadata.json").read_text(encoding="utf-8"))
+    with atomic_write(Path(path)) as unfinished, unfinished.open("wb") as stream, _quiet():
         save_net_with_metadata(
-            torch.jit.script(network), stream, meta_values={**(metadata or {}), **_description(model_file, network)}
+            torch.jit.script(network),
+            stream,
+            meta_values={**metadata, **_description(model_file, network)},
+            more_extra_files={"inference.json": (configs / "inference.json").read_bytes()},
         )
 
 
 def export_onnx(model_file: str | Path, path: str | Path) -> None:
     """Write a network as ONNX, for batches and images of any size.
 
-    The input ``image`` must be given. ``style``, ``cue`` and ``code`` have defaults: the prototype, and each image's own
-    code. See :class:`scripts.networks.OnnxSignature` for them. The file's metadata name the styles.
+    The input ``image`` must be given. ``style``, ``cue`` and ``code`` have defaults: the prototype, and each image's
+    own code. See :class:`scripts.networks.OnnxSignature` for them. The file's metadata name the styles.
 
     Args:
         model_file: see :func:`load_stand_alone`.
@@ -114,7 +121,7 @@ def _converted(network: StandAlone) -> Any:
         torch.zeros(1, dtype=torch.int64),
         *(torch.full((1, length), torch.nan) for length in _vector_lengths(network)),
     )
-    free = {axis: torch.export.Dim.DYNAMIC for axis in (0, *range(2, 2 + dims))}
+    free = dict.fromkeys((0, *range(2, 2 + dims)), torch.export.Dim.DYNAMIC)
     with _quiet():
         program = torch.onnx.export(
             OnnxSignature(network).eval(),

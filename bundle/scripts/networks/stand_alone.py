@@ -34,7 +34,10 @@ class StandAlone(nn.Module):
         self.network = network
         # Declared here, since TorchScript cannot read the string annotations of a class body.
         self.cues: torch.Tensor
-        means = [network.prototype_mean.detach(), *(network.prototype_mean.new_tensor(mean) for mean in styles.values())]
+        means = [
+            network.prototype_mean.detach(),
+            *(network.prototype_mean.new_tensor(mean) for mean in styles.values()),
+        ]
         self.register_buffer("cues", torch.stack(means))
 
     def forward(self, image: torch.Tensor, guide: torch.Tensor | None = None, style: int = 0) -> torch.Tensor:
