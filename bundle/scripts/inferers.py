@@ -233,10 +233,9 @@ class ConsistentInferer(Inferer):
         plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
         window = [min(size, side) for size, side in zip(plane, self._window(network), strict=True)]
         tiled = window != plane
-        engine: Any = network if tiled or self.engine is None else self.engine
+        engine: HQGNet = network if tiled or self.engine is None else self.engine
         if not sliced and not tiled:
-            whole: torch.Tensor = engine.enhance_with_cue(inputs.to(device), cue)
-            return whole.to(inputs.device)
+            return engine.enhance_with_cue(inputs.to(device), cue).to(inputs.device)
         norm = JointNorm(network)
         parts = self._spread_parts(inputs, slice_axis if sliced else None, window, tiled)
         if tiled:
@@ -251,7 +250,7 @@ class ConsistentInferer(Inferer):
 
         def enhance(batch: torch.Tensor) -> torch.Tensor:
             wider = F.pad(batch, [margin] * (2 * self.spatial_dims), mode="replicate")
-            pred: torch.Tensor = engine.enhance_with_cue(wider, cue, code)
+            pred = engine.enhance_with_cue(wider, cue, code)
             for axis in range(2, pred.ndim):
                 pred = pred.narrow(axis, margin, batch.shape[axis])
             return pred

@@ -13,13 +13,15 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import InputError, run_command
+from ..errors import require, run_command
 from ..exporting import export_onnx
 from ..files import bundle_root
 from ..inference import BatchEnhancement, OnnxEngine, load_enhancer
@@ -87,8 +89,9 @@ def export_speed(input_dir: str, model_dir: str | None = None, repeats: int = 7)
         model_dir: folder of ``model.pt`` and ``model.json``. Defaults to the network that comes along.
         repeats: figures are medians over so many rounds, through which the engines take turns.
     """
-    if type(repeats) is not int or repeats < 1:
-        raise InputError(f"repeats is a number of rounds, 1 or more, not {repeats}.")
+    require(
+        type(repeats) is int and repeats > 0, f"repeats is a number of rounds, a whole one from 1 on, not {repeats}."
+    )
     model_file = Path(model_dir or f"{bundle_root()}/models").expanduser() / "model.pt"
     with tempfile.TemporaryDirectory() as folder:
         seconds, rates = _measure(model_file, str(input_dir), Path(folder), repeats)
@@ -100,27 +103,26 @@ def export_speed(input_dir: str, model_dir: str | None = None, repeats: int = 7)
         ratios = " / ".join(f"{one / other:.2f}" for one, other in zip(own, base, strict=True))
         rows.append([name, *(f"{value:.2f}" for value in own[:-1]), f"{own[-1]:.1f}", ratios])
     print("\n".join([*markdown_table(rows), ""]))
-    print(
-        f"Per second of the processor, {torch.get_num_threads()} thread(s), medians of {repeats}, PyTorch {_version()}."
-    )
+    versions = f"PyTorch {torch.__version__}, ONNX Runtime {metadata.version('onnxruntime')}"
+    print(f"Per second of the processor, threads: {torch.get_num_threads()}, medians of {repeats}, {versions}.")
 
 
 def _measure(
     model_file: Path, input_dir: str, folder: Path, repeats: int
 ) -> tuple[dict[str, dict[int, float]], dict[str, float]]:
     """Return, by engine, seconds of a pass for each side of SIDES, and slices per second from files to files."""
-    enhancer, spec = load_enhancer(model_file, "cpu")
+    enhancer, _ = load_enhancer(model_file, "cpu")
     network = enhancer.network
+    require(network.spatial_dims == 2, "The sizes that are measured are those of planes: name a 2-D network.")
     export_onnx(model_file, folder / "model.onnx")
     engines: dict[str, Any] = {
         "PyTorch": network,
         "TorchScript": ScriptedEngine(network.enhancer),
         "ONNX Runtime": OnnxEngine(folder / "model.onnx"),
     }
-    shape = (1, network.in_channels)
-    images = {side: torch.rand(*shape, *[side] * spec.network["spatial_dims"]) for side in SIDES}
+    images = {side: torch.rand(1, network.in_channels, side, side) for side in SIDES}
     passes: dict[tuple[str, int], Callable[[], Any]] = {
-        (name, side): lambda engine=engine, image=image: engine.enhance_with_cue(image, enhancer.cue.mean)
+        (name, side): partial(engine.enhance_with_cue, image, enhancer.cue.mean)
         for name, engine in engines.items()
         for side, image in images.items()
     }
@@ -140,7 +142,7 @@ def _measure(
             BatchEnhancement(cases, problems, enhancer, output, provenance, report, progress=False).run()
             slices = sum(record.slices for case in cases if (record := report.find(case.name)) is not None)
 
-    runs = {name: lambda engine=engine: enhance(engine) for name, engine in engines.items()}
+    runs = {name: partial(enhance, engine) for name, engine in engines.items()}
     found_runs = _medians(runs, min(repeats, 3), warm_up=1)
     return seconds, {name: slices / duration for name, duration in found_runs.items()}
 
@@ -155,12 +157,6 @@ def _medians(calls: Mapping[Any, Callable[[], Any]], repeats: int, warm_up: int)
             if number >= warm_up:
                 durations[name].append(time.process_time() - begin)
     return {name: statistics.median(values) for name, values in durations.items()}
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    return f"{torch.__version__}, ONNX Runtime {metadata.version('onnxruntime')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
