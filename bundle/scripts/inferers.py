@@ -269,8 +269,7 @@ class ConsistentInferer(Inferer):
         )
         with norm.apply() if tiled else nullcontext():
             enhanced: Any = inferer(inputs, enhance)
-        result: torch.Tensor = enhanced
-        return result
+        return enhanced
 
     def _window(self, network: HQGNet) -> list[int]:
         """Side lengths of the window for a network."""
