@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser, trt_export
 
 from scripts.errors import InputError
 from scripts.exporting import export_onnx, export_torchscript, load_stand_alone, onnx_package
@@ -116,6 +118,13 @@ def test_onnx_is_the_network_at_every_size_and_in_every_style(model_file: Path) 
     described = session.get_modelmeta().custom_metadata_map
     assert json.loads(described["styles"]) == ["prototype", "scanner_a", "scanner_b"]
     assert described["weights"] == content_digest(model_file)
+
+
+def test_the_arguments_for_tensorrt_are_those_of_monais_command() -> None:
+    arguments = ConfigParser.load_config_file(CONFIGS / "tensorrt.yaml")
+    assert set(arguments) <= set(inspect.signature(trt_export).parameters)
+    assert arguments["net_id"] in ConfigParser.load_config_file(CONFIGS / "inference.yaml")
+    assert all((CONFIGS.parent / arguments[name]).is_file() for name in ("ckpt_file", "meta_file", "config_file"))
 
 
 def test_a_package_that_is_there_is_imported() -> None:

@@ -15,7 +15,6 @@ import torch
 from tests.bundle.test_inference import AFFINE, phantom
 
 from scripts.errors import InputError
-from scripts.exporting import export_onnx
 from scripts.inference import OnnxEngine, describe_settings, find_engine
 from scripts.inferers import ConsistentInferer
 from scripts.networks import HQGNet
@@ -108,7 +107,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for file in (MODEL, MODEL.with_suffix(".json")):
         (folder / file.name).write_bytes(file.read_bytes())
-    export_onnx(MODEL, folder / "model.onnx")
+    assert main(["export", str(folder / "model"), "--model_dir", str(folder)]) == 0
+    assert (folder / "model.ts").is_file()
     return folder
 
 
