@@ -5,13 +5,22 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import fire
 
-__all__ = ["InputError", "find_input_error", "plain_sentence", "require", "run_command", "show_input_errors_plainly"]
+__all__ = [
+    "InputError",
+    "find_input_error",
+    "plain_sentence",
+    "require",
+    "run_command",
+    "show_input_errors_plainly",
+    "without_controls",
+]
 
 
 class InputError(ValueError):
@@ -48,6 +57,11 @@ def plain_sentence(error: InputError) -> str:
     # A worker process of a DataLoader hands over a whole traceback. Its last line is the sentence.
     last_line = (str(error).strip().splitlines() or ["unknown input error"])[-1]
     return last_line.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")
+
+
+def without_controls(text: str) -> str:
+    """Return a text with ``?`` for what would break its line, or what a terminal would obey; it comes from a file."""
+    return "".join("?" if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter for letter in text)
 
 
 def show_input_errors_plainly(status: int = 1) -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from pathlib import Path
 
@@ -15,18 +14,12 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import HTJ2K, HTJ2KLossless
 from tests.io.bad_files import dicom_bytes, texture
+from tests.io.compression import HIGH_THROUGHPUT
 from tests.io.process_tree import PeakMemory
 
 from scripts.errors import InputError
 from scripts.io import dicom_isolation
 from scripts.io.dicom import DICOMCase
-
-# texture(24, 24)[:8, :8], encoded as high-throughput JPEG 2000 by OpenJPH.
-HIGH_THROUGHPUT = base64.b85decode(
-    "|4;u>04YEK0000800008000000000000008000080000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh=~"
-    "7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000fB*silfVEbary-ZbN~PVzyK1!0206e5`b(0hjajN0f%$|p#cYU0Kfnh5C8>400B4z3Xb>y"
-    "LX-doItlRrL6iW2AQS*2lmNg0E1&=s&;SX*00JSn0*#U9L?;NNmH+^V1VOMwlt3U<G}o5^7|;oAwWR?6*#"
-)
 
 
 @pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2K])
@@ -60,7 +53,7 @@ def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "import dicom_decoder\n"
         f"def decode(file, count, plugin):\n    exec(open({str(codec)!r}).read())\n    yield from ()\n"
         "dicom_decoder.decode = decode\n"
-        "dicom_decoder.serve(sys.stdin.buffer, sys.stdout.buffer)\n"
+        "dicom_decoder.main()\n"
     )
     monkeypatch.setattr(dicom_isolation, "DECODER", stand_in)
     monkeypatch.setattr(dicom_isolation, "FREE_SECONDS", 0.2)

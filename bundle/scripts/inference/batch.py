@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from .. import processes
-from ..errors import InputError, find_input_error
+from ..errors import InputError, find_input_error, without_controls
 from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
 from ..reports import BatchReport, CaseRecord, judge_cut, judge_safety, report_pictures
@@ -274,7 +274,8 @@ class BatchEnhancement:
         if kept:
             message += "; what an earlier run made of it is still there"
         record = CaseRecord(name, source, outputs=kept, status="failed", message=message)
-        tqdm.write(f"failed: {message if source in message else f'{source}: {message}'}", file=sys.stderr)
+        told = message if source in message else f"{source}: {message}"
+        tqdm.write(f"failed: {without_controls(told)}", file=sys.stderr)
         try:
             self.report.add(record)
         except OSError as error:

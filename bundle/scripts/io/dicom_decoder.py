@@ -4,12 +4,18 @@
 
 It reads requests, a line of JSON each, and answers with a line of JSON followed by the bytes of an array, for each
 frame. The operating system, where it can, ends it when it takes more processor time or memory than a request grants.
+
+Where processes can be forked, the program itself decodes nothing: it imports the decoders once and forks a process
+that answers, and another one when damaged data has ended that.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,7 +29,7 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000TransferSyntaxes, JPEGExtended12Bit
 
-__all__ = ["decode", "serve"]
+__all__ = ["decode", "main", "serve", "serve_by_forks"]
 
 BY_GDCM_ALONE = (JPEGExtended12Bit, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 """Transfer syntaxes that pydicom does not leave to GDCM, or not all of them."""
@@ -110,6 +116,30 @@ def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
         answers.flush()
 
 
+def serve_by_forks(control: socket.socket) -> None:
+    """Fork a process that answers the requests of a connection, for each connection that comes; end the one before.
+
+    Args:
+        control: brings connections, a byte and a descriptor each; a byte alone ends the process that answers.
+    """
+    worker = 0
+    while True:
+        message, connections, *_ = socket.recv_fds(control, 1, 1)
+        if worker:
+            os.kill(worker, signal.SIGKILL)  # not waited for before, so its number is still its own
+            os.waitpid(worker, 0)
+        if not message:
+            return
+        worker = os.fork() if connections else 0
+        if connections and not worker:
+            control.close()
+            stream = socket.socket(fileno=connections[0])
+            serve(stream.makefile("rb"), stream.makefile("wb"))
+            os._exit(0)
+        for connection in connections:
+            os.close(connection)
+
+
 def _limit(question: dict[str, Any], before: int) -> None:
     """Grant processor time and memory for a request; on systems that know such limits."""
     with suppress(ImportError):
@@ -134,6 +164,14 @@ def _memory_now() -> int:
     return 0
 
 
+def main() -> None:
+    """Answer on the standard streams, or by forks for the connection whose descriptor the command line names."""
+    if len(sys.argv) > 1:
+        serve_by_forks(socket.socket(fileno=int(sys.argv[1])))
+    else:
+        serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder, whose modules are not to be found under bare names
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    main()

@@ -22,7 +22,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from ..errors import InputError
+from ..errors import InputError, without_controls
 from .base import NoImageError
 from .dicom_kind import KIND_TAGS, objection_to
 from .dicom_start import begins_without_preamble
@@ -58,7 +58,7 @@ def naming(file: Path) -> Iterator[None]:
         raise InputError(f'cannot read "{file}": it is no DICOM file') from error
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (lines[0] if lines else type(error).__name__).rstrip(".:")
+        reason = without_controls(lines[0] if lines else type(error).__name__).rstrip(".:")
         raise InputError(f'cannot read "{file}": {reason if len(reason) <= 200 else reason[:197] + "..."}') from error
 
 
@@ -89,7 +89,7 @@ def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
         objection = objection_to(header)
         if objection is not None:
             kind = NoImageError if objection.is_other_object else InputError
-            raise kind(f'cannot read "{file}": {objection.reason}')
+            raise kind(f'cannot read "{file}": {without_controls(objection.reason)}')
         if end == size and not is_deflated(header):
             raise ValueError("it holds no pixel data")
         return header

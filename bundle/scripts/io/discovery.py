@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, without_controls
 from .base import Case
 from .datalist_file import read_json
 from .dicom_series import find_series, series_name
@@ -273,11 +273,11 @@ def _is_companion(name: str) -> bool:
 
 
 def _unreadable(source: Path, reason: str) -> Problem:
-    return Problem(source, f'cannot read "{source}": {reason}')
+    return Problem(source, without_controls(f'cannot read "{source}": {reason}'))
 
 
 def _passed_over(source: Path, reason: str) -> Problem:
-    return Problem(source, f'passed over "{source}", no image: {reason}', passed_over=True)
+    return Problem(source, without_controls(f'passed over "{source}", no image: {reason}'), passed_over=True)
 
 
 def _reason(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError
+from ..errors import InputError, without_controls
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
 from .limits import check_unpacked_size
 from .raster_writing import (
@@ -99,7 +99,7 @@ class RasterCase(CaseImage):
         # The readers raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, KeyError ...
         except Exception as error:
             unsupported = kind_of_tiff(file) if isinstance(error, UnidentifiedImageError) else None
-            raise InputError(f'cannot read "{file}": {unsupported or _why(error)}') from error
+            raise InputError(f'cannot read "{file}": {without_controls(unsupported or _why(error))}') from error
         values = torch.from_numpy(real_values(content.stored))
         meta: dict[str, Any] = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PIXEL_SPACE}
         # TIFF stands upright already.
