@@ -74,6 +74,19 @@ def png_bomb() -> bytes:
     return file.getvalue()
 
 
+def fax_bomb() -> bytes:
+    """Twenty kilobytes of 169 millions of single bits."""
+    file = io.BytesIO()
+    Image.new("1", (13000, 13000)).save(file, "PNG")
+    return file.getvalue()
+
+
+def palette_bomb() -> bytes:
+    file = io.BytesIO()
+    Image.new("P", (7000, 7000)).save(file, "GIF")
+    return file.getvalue()
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "nifti.nii.gz": nifti_bomb,
     "deflated.dcm": dicom_bomb,
@@ -81,6 +94,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "frames.dcm": many_frames,
     "compressed.dcm": compressed_frames,
     "picture.png": png_bomb,
+    "fax.png": fax_bomb,
+    "palette.gif": palette_bomb,
 }
 
 

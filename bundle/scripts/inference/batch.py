@@ -164,7 +164,7 @@ class BatchEnhancement:
             where = f"the report could not be written: {error.strerror or error}"
             tally.failed += 1
         self.counts = {"done": tally.done, "to_check": tally.to_check, "failed": tally.failed}
-        passed_over = f"; {tally.passed_over} passed over, no images" if tally.passed_over else ""
+        passed_over = f"; {tally.passed_over} passed over" if tally.passed_over else ""
         print(
             f"{tally.done} done, {tally.to_check} of them to be checked; {tally.failed} failed{passed_over}; {where}",
             flush=True,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from .nifti import NiftiCase
 from .raster import RasterCase
 
 __all__ = ["open_case", "open_image", "opener"]
+
+logger = logging.getLogger(__name__)
 
 
 def open_case(case: Case) -> CaseImage:
@@ -83,8 +86,9 @@ def _series_in(folder: Path) -> tuple[Path, ...]:
     files = [file for file in files if file.name.lower() != "dicomdir" and content_format(file) == "dicom"]
     series, rejected = find_series(files)
     for file, rejection in rejected.items():
-        if not rejection.no_image:
+        if not rejection.harmless:
             raise InputError(f'cannot read "{file}": {rejection.reason}')
+        logger.warning('passed over "%s": %s', file, rejection.reason)
     if len(series) != 1:
         mend = "put each into a folder of its own" if series else "give a folder with the files of one series"
         raise InputError(f'"{folder}" holds {len(series)} DICOM series or single images where one is needed: {mend}')

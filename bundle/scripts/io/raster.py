@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from ..errors import InputError, without_controls
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
 from .limits import check_unpacked_size
+from .png import check_rows, png_metadata
 from .raster_writing import (
     BITS_PER_SAMPLE,
-    PNG_SIGNATURE,
     SAMPLE_FORMAT,
     SOFTWARE,
     Content,
@@ -45,8 +43,6 @@ SUFFIXES = {
     "GIF": (".gif",),
 }
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-
-PNG_METADATA = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt")
 
 LOSSLESS = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate")
 """TIFF compressions that are kept; any other becomes deflate."""
@@ -148,6 +144,8 @@ def _read(file: Path, keep_palette: bool = False) -> Content:
             check_directory(file, image)
             if sum(map(_area, image.tile)) < image.width * image.height:
                 raise UnreadableError("it is damaged: parts of it are missing")
+        if image.format == "PNG":
+            check_rows(file)
         is_deep_colour = _is_deep_colour(image, file)
         image.load()
         is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
@@ -163,16 +161,15 @@ def _read(file: Path, keep_palette: bool = False) -> Content:
         if format_ == "GIF" and channels == 3:
             format_ = "PNG"
         suffix = file.suffix if file.suffix.lower() in SUFFIXES[format_] else SUFFIXES[format_][0]
-        chunks = _png_metadata(file) if image.format == "PNG" else ()
+        chunks = png_metadata(file) if image.format == "PNG" else ()
         return Content(format_, suffix, stored, alpha, bits, image.mode == "1", _options(image, channels), chunks)
 
 
 def _stored_bytes(image: Image.Image) -> int:
-    """Bytes that the samples of a picture take where they lie side by side."""
-    bits = {"1": 1, "I": 32, "F": 32}.get(
-        image.mode, 16 if image.mode.startswith("I;16") else 8 * len(image.getbands())
-    )
-    return image.width * image.height * bits // 8
+    """Bytes that the samples of a picture take where they lie side by side, colours of a palette included."""
+    wide = {"I": 4, "F": 4, "P": 3, "PA": 4}
+    size = wide.get(image.mode, 2 if image.mode.startswith("I;16") else len(image.getbands()))
+    return image.width * image.height * size
 
 
 def _area(tile: tuple[Any, ...]) -> int:
@@ -276,20 +273,6 @@ def _exif(image: Image.Image) -> Image.Exif:
     except Exception:  # damaged metadata, which may raise anything, must not keep the image from being read
         return Image.Exif()
     return exif
-
-
-def _png_metadata(file: Path) -> tuple[tuple[bytes, bytes], ...]:
-    """Kinds and contents of the chunks that say how to show an image, or what it is."""
-    chunks = []
-    with file.open("rb") as raw:
-        raw.seek(len(PNG_SIGNATURE))
-        while len(start := raw.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", start)
-            if kind in PNG_METADATA:
-                chunks.append((kind, raw.read(length)))
-                length = 0
-            raw.seek(length + 4, io.SEEK_CUR)
-    return tuple(chunks)
 
 
 def _write(content: bytes, file: Path) -> Path:
