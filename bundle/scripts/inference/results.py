@@ -86,6 +86,15 @@ class ResultFolder:
         except OSError as error:
             raise InputError(f'The output folder "{self.path}" cannot be written to: {error.strerror}.') from error
 
+    def check_writable(self) -> None:
+        """Make the folder, and refuse before any work one that cannot be written to.
+
+        Raises:
+            InputError: see :meth:`opened`.
+        """
+        with self.opened():
+            pass
+
     def partial(self, name: str) -> Path:
         """Where to make what shall become the result of that name: an empty folder's entry, without suffix."""
         self._partial.mkdir(exist_ok=True)

@@ -76,12 +76,13 @@ class RasterCase(CaseImage):
         self._content = content
 
     @classmethod
-    def read(cls, file: Path, keep_palette: bool = False) -> RasterCase:
+    def read(cls, file: Path, keep_palette: bool = False, allowed: int = 0) -> RasterCase:
         """Read a file.
 
         Args:
             file: the file.
             keep_palette: whether a palette's indices are the values, as in a label; its colours are, by default.
+            allowed: bytes that it may unpack to in any case, as a label that is nearly all 0 does.
 
         Raises:
             InputError: naming the file and the reason: no image, damaged, several pages, colours for printing, more
@@ -91,7 +92,7 @@ class RasterCase(CaseImage):
             with warnings.catch_warnings():
                 # Pillow warns of large images, metadata out of order and the like; what is too large it refuses.
                 warnings.simplefilter("ignore")
-                content = _read(file, keep_palette)
+                content = _read(file, keep_palette, allowed)
         # The readers raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, KeyError ...
         except Exception as error:
             unsupported = kind_of_tiff(file) if isinstance(error, UnidentifiedImageError) else None
@@ -129,7 +130,7 @@ class RasterCase(CaseImage):
         return _write(content, target.with_name(f"{target.name}.tif"))
 
 
-def _read(file: Path, keep_palette: bool = False) -> Content:
+def _read(file: Path, keep_palette: bool, allowed: int) -> Content:
     if not file.stat().st_size:
         raise UnreadableError("it is empty")
     # Given a path, Pillow maps the file to memory and then scrambles uncompressed TIFF that is to be turned upright.
@@ -139,7 +140,7 @@ def _read(file: Path, keep_palette: bool = False) -> Content:
             raise UnreadableError(f"it holds {pages} pages: save each page as a file, or the stack as NIfTI")
         if image.mode not in MODES:
             raise UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")
-        check_unpacked_size(_stored_bytes(image), file.stat().st_size)
+        check_unpacked_size(_stored_bytes(image), file.stat().st_size, allowed)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             check_directory(file, image)
             if sum(map(_area, image.tile)) < image.width * image.height:
