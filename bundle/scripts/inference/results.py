@@ -164,7 +164,7 @@ class ResultFolder:
         above = {folder for path in sources for folder in path.parents}
         stems = {(path.parent, path.name.split(".")[0].casefold()) for path in sources}
         for case in cases:
-            for place in (Path(os.path.abspath(self.path / case.name)), (self.path / case.name).resolve()):
+            for place in (Path(os.path.abspath(self.path / case.name)), Path(os.path.realpath(self.path / case.name))):
                 if place in above or place in sources or (place.parent, place.name.split(".")[0].casefold()) in stems:
                     raise InputError(
                         f'The result of "{case.files[0]}" would take the place of an original: '

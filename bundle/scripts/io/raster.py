@@ -17,6 +17,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import InputError, without_controls
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
+from .jpeg import check_end
 from .limits import check_unpacked_size
 from .png import check_rows, png_metadata
 from .raster_writing import (
@@ -149,6 +150,8 @@ def _read(file: Path, keep_palette: bool, allowed: int) -> Content:
             check_rows(file)
         is_deep_colour = _is_deep_colour(image, file)
         image.load()
+        if image.format in ("JPEG", "MPO"):
+            check_end(file, image)
         is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
         samples = _deep_samples(image, file) if is_deep_colour else _samples(image, keep_palette)
         samples = _with_transparent_colour(samples, image) if image.format == "PNG" else samples

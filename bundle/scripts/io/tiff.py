@@ -105,6 +105,8 @@ def samples_of_tiff(file: Path) -> np.ndarray | None:
     try:
         with _opened(file) as tiff:
             page = tiff.pages.first
+            if 0 in page.databytecounts:
+                return None  # tifffile would make black of a part that is missing
             samples = np.asarray(page.asarray())
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples.ndim == 3:
                 samples = np.moveaxis(samples, 0, -1)
