@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import itk
 import numpy as np
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import HTJ2K, HTJ2KLossless
 from tests.io.bad_files import dicom_bytes, texture
-from tests.io.compression import HIGH_THROUGHPUT
+from tests.io.compression import HIGH_THROUGHPUT, compress
 from tests.io.process_tree import PeakMemory
 
 from scripts.errors import InputError
@@ -42,6 +44,22 @@ def test_12_bit_jpeg_that_ends_early_is_refused(share: float, tmp_path: Path) ->
     (tmp_path / "a.dcm").write_bytes(content[: int(share * len(content))])
     with pytest.raises(InputError, match='^cannot read "\\S+a.dcm": [^\n]+$'):
         DICOMCase.read([tmp_path / "a.dcm"])
+
+
+@pytest.mark.parametrize("process", ["JPEGBaselineProcess1", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
+def test_jpeg_whose_data_ends_before_the_picture_does_is_refused(process: str, tmp_path: Path) -> None:
+    values = np.random.RandomState(0).randint(0, 255, (24, 24)).astype(np.uint8)
+    eight_bits: dict[str, Any] = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": values.tobytes()}
+    (tmp_path / "plain.dcm").write_bytes(dicom_bytes(values, **eight_bits))
+    compress(tmp_path / "plain.dcm", tmp_path / "whole.dcm", process)
+    whole = pydicom.dcmread(tmp_path / "whole.dcm")
+    (stream,) = generate_frames(whole.PixelData, number_of_frames=1)
+    assert DICOMCase.read([tmp_path / "whole.dcm"]).image.shape == (1, 24, 24, 1)
+    start = stream.index(b"\xff\xda")
+    whole.PixelData = encapsulate([stream[: start + (len(stream) - start) // 2] + b"\xff\xd9"])
+    whole.save_as(tmp_path / "cut.dcm")
+    with pytest.raises(InputError, match="are damaged or beyond the decoders"):
+        DICOMCase.read([tmp_path / "cut.dcm"])
 
 
 @pytest.fixture

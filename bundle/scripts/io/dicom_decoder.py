@@ -26,8 +26,18 @@ import gdcm
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000TransferSyntaxes, JPEGExtended12Bit
+from pydicom.uid import (
+    HTJ2K,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+)
 
 __all__ = ["decode", "main", "serve", "serve_by_forks"]
 
@@ -36,6 +46,9 @@ BY_GDCM_ALONE = (JPEGExtended12Bit, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 
 RGB_AFTER_DECODING = ("RGB", "YBR_RCT", "YBR_ICT")
 END_OF_CODESTREAM = b"\xff\xd9"
+
+ENDED_BY_MARKER = (JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1)
+PADDING = bytes(range(1, 255)) * 8
 
 
 def decode(file: str, count: int, plugin: str = "") -> Iterator[np.ndarray]:
@@ -72,7 +85,22 @@ def decode(file: str, count: int, plugin: str = "") -> Iterator[np.ndarray]:
         else:
             yield from iter_pixels(dataset, indices=range(count), allow_excess_frames=False)
         return
-    yield first
+    yield from _whole([first, *frames], dataset, count, options)
+
+
+def _whole(frames: list[np.ndarray], dataset: FileDataset, count: int, options: dict[str, Any]) -> Iterator[np.ndarray]:
+    """Frames, if they are whole: codecs of JPEG only warn of data that ends early, and make the rest up.
+
+    So they are decoded once more, with other bytes before their end markers, which become pixels only where pixels are
+    missing; :mod:`scripts.io.jpeg` does the same.
+    """
+    if dataset.file_meta.TransferSyntaxUID in ENDED_BY_MARKER:
+        streams = [frame.rstrip(b"\0") for frame in generate_frames(dataset.PixelData, number_of_frames=count)]
+        if all(stream.endswith(END_OF_CODESTREAM) for stream in streams):
+            dataset.PixelData = encapsulate([stream[:-2] + PADDING + END_OF_CODESTREAM for stream in streams])
+            again = iter_pixels(dataset, indices=range(count), allow_excess_frames=False, **options)
+            if not all(np.array_equal(*pair) for pair in zip(frames, again, strict=True)):
+                raise ValueError("its data ends before the picture does")
     yield from frames
 
 
