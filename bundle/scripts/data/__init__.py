@@ -21,6 +21,7 @@ from .unpaired import (
     STYLE,
     UnpairedDataset,
 )
+from .variety import WiderVariety
 
 __all__ = [
     "CLEAN",
@@ -35,5 +36,6 @@ __all__ = [
     "EpochSampler",
     "SeededSamples",
     "UnpairedDataset",
+    "WiderVariety",
     "shared_sampler",
 ]
