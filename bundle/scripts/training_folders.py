@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from . import processes
 from .errors import InputError, require
 
 __all__ = ["TrainingFolders"]
@@ -21,7 +22,8 @@ class TrainingFolders:
     """Claim the folders of a training, before anything is written.
 
     Each folder has a lock, a hidden file, which the system gives back when the process ends, however it ends. Trainings
-    one after the other in one process may use the same folders.
+    one after the other in one process may use the same folders. Of several processes that train together
+    (:mod:`scripts.processes`) the first claims them for all.
 
     Args:
         folders: that the training writes to. They are made where they are missing.
@@ -46,6 +48,15 @@ class TrainingFolders:
             InputError: when a folder holds results that are not to be replaced, cannot be written or is in use, or
                 there is nothing to resume from.
         """
+        processes.from_first(lambda: self._claim(resume, overwrite))
+
+    def release(self) -> None:
+        """Give the folders back."""
+        for lock in self._locks:
+            lock.release(force=True)
+        self._locks.clear()
+
+    def _claim(self, resume: bool, overwrite: bool) -> None:
         require(
             not (resume and overwrite), "Give --resume True or --overwrite True: one goes on, the other begins anew."
         )
@@ -63,12 +74,6 @@ class TrainingFolders:
             )
         for folder in self.folders:
             self._lock(folder)
-
-    def release(self) -> None:
-        """Give the folders back."""
-        for lock in self._locks:
-            lock.release(force=True)
-        self._locks.clear()
 
     def _lock(self, folder: Path) -> None:
         try:

@@ -18,12 +18,12 @@ from torch.utils.data import Subset
 
 from .. import processes
 from ..data import EpochSampler, UnpairedDataset
-from ..errors import require
 from ..networks import LayerFeatures
 from .averaging import NamedEMAHandler
 from .bilevel_settings import BilevelSettings
 from .frozen_task_networks import FrozenTaskNetworks
 from .schedules import cosine_decay
+from .shared_gradients import share_weights
 from .task_problem import Batch, LowerSolution, TaskProblem
 
 __all__ = ["BilevelTask", "UpperTerms"]
@@ -64,6 +64,9 @@ class BilevelTask:
 
     S runs in single precision throughout: differences and second derivatives need the digits.
 
+    In several processes (:mod:`scripts.processes`) the numbers of images are those of each process. All keep the same
+    S; each teaches its share of the frozen networks and hands them to the others.
+
     Args:
         network: S, from images (B, C, *spatial) to logits, on its device.
         optimizer: over the parameters of S.
@@ -80,8 +83,8 @@ class BilevelTask:
         seed: of the frozen networks. Defaults to 0.
 
     Raises:
-        InputError: for fewer than two labelled patients, or a network or an optimiser that the hypergradient cannot
-            take.
+        InputError: for fewer than two labelled patients, a network or an optimiser that the hypergradient cannot
+            take, or a network that several processes cannot train.
 
     Attributes:
         ema: handler of the averaged weights.
@@ -109,8 +112,9 @@ class BilevelTask:
         self.optimizer = optimizer
         self.problem = TaskProblem(network, optimizer, loss_function, settings)
         self._num_workers = num_workers
-        lower_length = steps_per_epoch * settings.inner_steps * settings.lower_batch_size
-        upper_length = steps_per_epoch * settings.upper_batch_size
+        steps_of_all = steps_per_epoch * processes.count()
+        lower_length = steps_of_all * settings.inner_steps * settings.lower_batch_size
+        upper_length = steps_of_all * settings.upper_batch_size
         half_a, half_b = dataset.labelled_halves(lower_length, upper_length)
         everyone = dataset.labelled_part(upper_length)
         self._loaders = {
@@ -172,15 +176,7 @@ class BilevelTask:
         return [LrScheduleHandler(self.lr_scheduler, print_lr=False), self.ema]
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer: frozen networks learn when it starts, streams begin with each epoch.
-
-        Raises:
-            InputError: in one of several processes.
-        """
-        require(
-            processes.count() == 1,
-            "A downstream network is trained along in one process only: set --task none, or start without torchrun.",
-        )
+        """Register with the trainer: frozen networks learn when it starts, streams begin with each epoch."""
         engine.add_event_handler(Events.STARTED, self.prepare)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda trainer: self.start_epoch(trainer.state.epoch))
 
@@ -205,14 +201,16 @@ class BilevelTask:
         return DataLoader(stream, batch_size=batch_size, sampler=EpochSampler(stream), num_workers=self._num_workers)
 
     def prepare(self) -> None:
-        """Let the frozen networks learn, unless they have; S then begins as a copy of the first."""
+        """Let the frozen networks learn, unless they have; S then begins as a copy of the first, in every process."""
         frozen = self.frozen_networks
         if frozen is not None and not frozen.have_learnt:
             frozen.learn()
             self.network.load_state_dict(frozen.networks[0].state_dict())
+        share_weights(self.network)
 
     def start_epoch(self, epoch: int) -> None:
-        """Begin the batches of an epoch."""
+        """Begin the batches of an epoch, with the S of the first process."""
+        share_weights(self.network)
         for loader in self._loaders.values():
             assert isinstance(loader.sampler, EpochSampler)
             loader.sampler.set_epoch(epoch)

@@ -12,8 +12,9 @@ from monai.utils import CommonKeys as Keys
 from torch import nn
 from torch.optim import Optimizer
 
+from .. import processes
 from ..data import GUIDE, GUIDE_LABEL
-from ..errors import InputError
+from ..errors import InputError, require
 from ..networks import at_least_float32, call_with
 from .bilevel_settings import BilevelSettings
 from .hypergradients import (
@@ -26,6 +27,7 @@ from .hypergradients import (
     step_derivative,
     unrolled,
 )
+from .shared_gradients import average_gradients
 
 __all__ = ["Batch", "LowerSolution", "TaskProblem"]
 
@@ -63,6 +65,9 @@ class TaskProblem:
     with enhanced images :math:`\hat x`, and labelled high-quality images z where the batches of A have any. S runs in
     single precision throughout: differences and second derivatives need the digits.
 
+    Several processes (:mod:`scripts.processes`) share the batches of both halves: S takes the same steps in all of
+    them, down the mean of their gradients. The task loss has to be a mean over images then, as those supplied are.
+
     Args:
         network: S, from images (B, C, *spatial) to logits.
         optimizer: over the parameters of S.
@@ -80,6 +85,8 @@ class TaskProblem:
         self.optimizer = optimizer
         self.loss_function = loss_function
         self.settings = settings
+        if processes.count() > 1:
+            self._check_shared()
         if settings.follows_response:
             self._check_response()
 
@@ -129,6 +136,7 @@ class TaskProblem:
         loss = self.lower_loss(enhanced.detach(), batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(weight for group in self.optimizer.param_groups for weight in group["params"])
         self.optimizer.step()
         if not followed:
             return LowerSolution(loss.detach())
@@ -151,7 +159,7 @@ class TaskProblem:
         term = gradient.upper_loss + torch.stack(carriers).sum()
         if lower.enhanced is None:
             return term, None
-        direct, response = gradient.direct[0].norm(), gradient.response[1].norm()
+        direct, response = _norm_of_all(gradient.direct[0]), _norm_of_all(gradient.response[1])
         return term, response / direct.clamp_min(torch.finfo(direct.dtype).tiny)
 
     def hypergradient_of(self, images: Tensors, batch: Batch, lower: LowerSolution) -> Hypergradient:
@@ -186,6 +194,20 @@ class TaskProblem:
             upper_loss, lower_loss, images, step, settings.neumann_terms, settings.damping, settings.neumann_step_size
         )
 
+    def _check_shared(self) -> None:
+        """Refuse a network whose batches cannot be shared among processes.
+
+        Raises:
+            InputError: for batch normalisation, which would see the images of its own process alone.
+        """
+        for name, module in self.network.named_modules():
+            require(
+                not isinstance(module, nn.modules.batchnorm._BatchNorm),
+                f'A downstream network with {type(module).__name__} ("{name}") is trained in one process only, since '
+                'each of several would normalise by images of its own: build it with norm="instance", or start '
+                "without torchrun.",
+            )
+
     def _check_response(self) -> None:
         """Refuse a network or an optimiser that leaves the response undefined; warn of kinks.
 
@@ -214,3 +236,10 @@ class TaskProblem:
                 "little of the response. Use a smooth one (ELU, GELU), or another hypergradient.",
                 ", ".join(kinked),
             )
+
+
+def _norm_of_all(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the L2 norm of the gradients of all processes together, each a share of the whole batch's."""
+    if processes.count() == 1:
+        return gradient.norm()
+    return processes.mean_(gradient.square().sum()).sqrt()
