@@ -16,8 +16,17 @@ from torch.utils.data import DataLoader
 
 from scripts import processes
 from scripts.data import EpochSampler, UnpairedDataset
-from scripts.engines import HYPERGRADIENTS, BilevelSettings, BilevelTask, EnhancementTrainer, FrozenTaskNetworks
-from scripts.errors import InputError
+from scripts.engines import (
+    HYPERGRADIENTS,
+    BilevelSettings,
+    BilevelTask,
+    EnhancementTrainer,
+    FrozenTaskNetworks,
+    bilevel_task,
+)
+from scripts.engines.shared_batch_norm import SharedBatchNorm, share_batch_statistics
+from scripts.engines.shared_gradients import average_gradients
+from scripts.handlers import BatchNormUpdate
 from scripts.losses import SharedEnhancementLoss
 from scripts.networks import HQGNet
 
@@ -41,9 +50,9 @@ def dataset() -> UnpairedDataset:
     )
 
 
-def bilevel(data: UnpairedDataset, batch_size: int, **settings: Any) -> BilevelTask:
+def bilevel(data: UnpairedDataset, batch_size: int, norm: str = "instance", **settings: Any) -> BilevelTask:
     torch.manual_seed(1)
-    network = UNet(2, 1, 2, (3, 4), (2,), norm="instance", act="ELU").double()
+    network = UNet(2, 1, 2, (3, 4), (2,), norm=norm, act="ELU").double()
     given = {"warmup_epochs": 0, "frozen_task_networks": 1, "frozen_task_steps": 1, "frozen_task_batch_size": 1}
     return BilevelTask(
         network,
@@ -150,16 +159,60 @@ def test_each_process_teaches_its_share_of_the_frozen_networks() -> None:
         assert [name for name in alone if not torch.equal(alone[name], shared[name])] == []
 
 
-def test_batch_normalisation_is_refused_in_several_processes() -> None:
-    def refusal() -> str:
-        network = unet(norm="batch")
-        with pytest.raises(InputError) as caught:
-            BilevelTask(network, torch.optim.Adam(network.parameters()), dice(), dataset(), 1, 1)
-        return str(caught.value)
+def normalised(batch_size: int) -> dict[str, torch.Tensor]:
+    """Take two training steps with batch normalisation by this process's share of six images; return what changes."""
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(3, momentum=None).double()
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3).double(), norm)
+    share_batch_statistics(network)
+    assert isinstance(network[1], SharedBatchNorm) == (batch_size < 6)
+    assert network[1].weight is norm.weight
+    images = torch.rand(6, 1, 5, 5, dtype=torch.float64)[processes.rank() :: 6 // batch_size].clone().requires_grad_()
+    for _ in range(2):
+        network(images).square().mul(images[:, :, 1:-1, 1:-1]).mean().backward()
+    average_gradients(network.parameters())
+    gradients = {name: weight.grad for name, weight in network.named_parameters()}
+    assert images.grad is not None
+    found = {
+        **network.state_dict(),
+        **{f"{name}.grad": value for name, value in gradients.items() if value is not None},
+    }
+    found["images"] = images.grad * batch_size / 6
+    network.eval()
+    found["evaluated"] = network(images)
+    return {name: value.detach() for name, value in found.items()}
 
-    for sentence in in_processes(refusal):
-        assert sentence.startswith("A downstream network with BatchNorm2d")
-        assert 'norm="instance"' in sentence
+
+def test_batch_normalisation_sees_the_images_of_all_processes() -> None:
+    alone = normalised(6)
+    for rank, shared in enumerate(in_processes(lambda: normalised(3))):
+        for name, value in alone.items():
+            expected = value[rank::2] if name in ("images", "evaluated") else value
+            assert torch.allclose(shared[name], expected, rtol=1e-9, atol=1e-12), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hypergradient", ["none", "first_order"])
+def test_a_network_with_batch_normalisation_equals_that_of_one_process(hypergradient: str) -> None:
+    compare(2, hypergradient=hypergradient, norm="batch")
+
+
+def test_the_statistics_of_averaged_weights_are_estimated_on_the_batches_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bilevel_task, "_BATCH_NORM_BATCHES", 3)
+
+    def estimated(batch_size: int) -> dict[str, torch.Tensor]:
+        task = bilevel(dataset(), batch_size, norm="batch", frozen_task_networks=0)
+        task.ema_network.float()
+        BatchNormUpdate(task.ema_network, torch.nn.Identity(), task.batch_norm_batches).update()
+        return {name: value.clone() for name, value in task.ema_network.state_dict().items()}
+
+    alone = estimated(2)
+    for shared in in_processes(lambda: estimated(1)):
+        assert alone.keys() == shared.keys()
+        for name, value in alone.items():
+            assert torch.allclose(shared[name], value, atol=1e-6), name
 
 
 def test_every_process_begins_with_the_downstream_network_of_the_first() -> None:

@@ -23,6 +23,7 @@ from .averaging import NamedEMAHandler
 from .bilevel_settings import BilevelSettings
 from .frozen_task_networks import FrozenTaskNetworks
 from .schedules import cosine_decay
+from .shared_batch_norm import share_batch_statistics
 from .shared_gradients import share_weights
 from .task_problem import Batch, LowerSolution, TaskProblem
 
@@ -83,8 +84,8 @@ class BilevelTask:
         seed: of the frozen networks. Defaults to 0.
 
     Raises:
-        InputError: for fewer than two labelled patients, a network or an optimiser that the hypergradient cannot
-            take, or a network that several processes cannot train.
+        InputError: for fewer than two labelled patients, or a network or an optimiser that the hypergradient cannot
+            take.
 
     Attributes:
         ema: handler of the averaged weights.
@@ -138,6 +139,8 @@ class BilevelTask:
                 vary_label,
                 seed,
             )
+        # Only now: the frozen networks, copies of S, learn each in a process of its own.
+        share_batch_statistics(network)
         self.lr_scheduler: Any = cosine_decay(optimizer, epochs, settings.warmup_epochs)
         self.ema = NamedEMAHandler(
             network, momentum=ema_momentum, handle_buffers="copy", name="downstream_ema_momentum"
@@ -192,9 +195,13 @@ class BilevelTask:
 
     @property
     def batch_norm_batches(self) -> DataLoader:
-        """Batches of half A, all of them full, on which the averaged network's batch statistics are estimated."""
+        """Batches of half A, all of them full, on which the averaged network's batch statistics are estimated.
+
+        Of several processes each has its share of every batch.
+        """
         size = self.settings.upper_batch_size
-        images = Subset(self._half_a, range(_BATCH_NORM_BATCHES * size))
+        places = range(processes.rank(), _BATCH_NORM_BATCHES * size * processes.count(), processes.count())
+        images = Subset(self._half_a, places)
         return DataLoader(images, batch_size=size, num_workers=self._num_workers)
 
     def _loader(self, stream: UnpairedDataset, batch_size: int) -> DataLoader:

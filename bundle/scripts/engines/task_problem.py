@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from .. import processes
 from ..data import GUIDE, GUIDE_LABEL
-from ..errors import InputError, require
+from ..errors import InputError
 from ..networks import at_least_float32, call_with
 from .bilevel_settings import BilevelSettings
 from .hypergradients import (
@@ -66,7 +66,8 @@ class TaskProblem:
     single precision throughout: differences and second derivatives need the digits.
 
     Several processes (:mod:`scripts.processes`) share the batches of both halves: S takes the same steps in all of
-    them, down the mean of their gradients. The task loss has to be a mean over images then, as those supplied are.
+    them, down the mean of their gradients, and batch normalisation sees the images of all. The task loss has to be a
+    mean over images then, as those supplied are.
 
     Args:
         network: S, from images (B, C, *spatial) to logits.
@@ -85,8 +86,6 @@ class TaskProblem:
         self.optimizer = optimizer
         self.loss_function = loss_function
         self.settings = settings
-        if processes.count() > 1:
-            self._check_shared()
         if settings.follows_response:
             self._check_response()
 
@@ -193,20 +192,6 @@ class TaskProblem:
         return implicit(
             upper_loss, lower_loss, images, step, settings.neumann_terms, settings.damping, settings.neumann_step_size
         )
-
-    def _check_shared(self) -> None:
-        """Refuse a network whose batches cannot be shared among processes.
-
-        Raises:
-            InputError: for batch normalisation, which would see the images of its own process alone.
-        """
-        for name, module in self.network.named_modules():
-            require(
-                not isinstance(module, nn.modules.batchnorm._BatchNorm),
-                f'A downstream network with {type(module).__name__} ("{name}") is trained in one process only, since '
-                'each of several would normalise by images of its own: build it with norm="instance", or start '
-                "without torchrun.",
-            )
 
     def _check_response(self) -> None:
         """Refuse a network or an optimiser that leaves the response undefined; warn of kinks.
