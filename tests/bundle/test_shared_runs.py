@@ -18,6 +18,7 @@ from tests.several_processes import in_processes
 
 from scripts import processes
 from scripts.engines import EnhancementTrainer
+from scripts.handlers import load_downstream
 
 Run = Callable[..., ConfigWorkflow]
 TRAIN = ("multi_gpu_train.yaml",)
@@ -140,3 +141,28 @@ def test_evaluation_in_two_processes_writes_the_tables_of_one(
     assert second == {}
     assert (tmp_path / "shared0" / "pictures").is_dir()
     assert not (tmp_path / "shared1").exists()
+
+
+def test_classification_with_batch_normalisation_in_two_processes(run: Run, tmp_path: Path, labelled_dir: Path) -> None:
+    lists = {
+        name: [{"image": str(labelled_dir / domain / f"{file}{number}.png"), "label": number % 2} for number in numbers]
+        for name, domain, file, numbers in (
+            ("training_lq", "lq", "patient", range(2)),
+            ("validation", "lq", "patient", (2,)),
+            ("testing", "lq", "patient", range(3, 6)),
+            ("training_hq", "hq", "other", range(4)),
+        )
+    }
+    (labelled_dir / "datalist.json").write_text(json.dumps(lists))
+    in_processes(lambda: run("training", ("classification.yaml", *TRAIN), epochs=2) and None)
+    saved = load_downstream(tmp_path / "model_dir" / "model.pt").state_dict()
+    assert {int(value) for name, value in saved.items() if name.endswith("num_batches_tracked")} == {64}
+
+    def scores(name: str, *overlays: str) -> dict[str, Any]:
+        run("evaluating", ("classification.yaml", *overlays), report_dir=str(tmp_path / name))
+        file = tmp_path / name / "evaluation.json"
+        return json.loads(file.read_text())["task"] if file.is_file() else {}
+
+    alone = scores("alone", EVALUATE[0])
+    assert alone["images"] == {"input": 3, "enhanced": 3}
+    assert in_processes(lambda: scores(f"shared{processes.rank()}", *EVALUATE)) == [alone, {}]
