@@ -266,13 +266,15 @@ def _profile(do: Callable[[], None], device: torch.device) -> tuple[float | None
     with profile(activities=activities) as record:
         do()
         _wait(device)
+    # Each kernel is there once for the GPU, and once for the operation that launched it. Spans enclose others.
+    events = [event for event in record.key_averages() if not getattr(event, "is_user_annotation", False)]
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    # Operations alone: their kernels, and what encloses them, would count twice.
-    times = {event.key: float(getattr(event, own)) for event in record.key_averages() if "::" in event.key}
+    times = {event.key: float(getattr(event, own)) for event in events if event.device_type.name == "CPU"}
     whole = sum(times.values())
     longest = sorted(times, key=times.__getitem__, reverse=True)[:_LONGEST]
     shares = {name: times[name] / whole for name in longest if times[name] > 0}
-    return (whole / 1e6 if on_gpu else None), shares
+    kernels = sum(float(event.self_device_time_total) for event in events if event.device_type.name != "CPU")
+    return (kernels / 1e6 if on_gpu else None), shares
 
 
 def _utilization(do: Callable[[], None], device: torch.device) -> int | None:
