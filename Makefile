@@ -72,13 +72,14 @@ without-tone-curves := --train\#degradation\#tone_prob 0
 without-falling-curves := --train\#degradation\#falling 0
 with-bright-bone := --train\#degradation\#no_signal 0
 without-style := --loss_weights\#style 0
+without-variety := --train\#wider '$$None'
 without-consistency := --loss_weights\#consistency 0
 without-wavelet := --loss_weights\#wavelet 0
 without-multi-encoder := --loss_weights\#multi_encoder 0
 without-adversarial := --loss_weights\#adversarial 0
 with-residual-head := --network_def\#head residual
 with-full-resolution := --network_def\#reduction 1 --network_channels "[16,32,64,128]" --guidance_channels "[16,32,64]"
-VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves with-bright-bone without-style \
+VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves with-bright-bone without-style without-variety \
 	without-consistency without-wavelet without-multi-encoder without-adversarial with-residual-head with-full-resolution
 
 ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the method off, one at a time

@@ -20,6 +20,7 @@ from .unpaired import (
     STYLE,
     UnpairedDataset,
 )
+from .variety import WiderVariety
 
 __all__ = [
     "CLEAN",
@@ -33,5 +34,6 @@ __all__ = [
     "EpochSampler",
     "SeededSamples",
     "UnpairedDataset",
+    "WiderVariety",
     "shared_sampler",
 ]

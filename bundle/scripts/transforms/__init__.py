@@ -12,6 +12,7 @@ from .noise import estimate_noise, fit_noise
 from .poor_scanner import RandPoorScanner
 from .restoring import RestoreSourced
 from .slices import SLICE_AXIS, RandSliced, SliceAxisd
+from .structures import RandStructuresd
 from .tone import RandToneCurve
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "RandScannerDegradation",
     "RandScannerDegradationd",
     "RandSliced",
+    "RandStructuresd",
     "RandToneCurve",
     "ReadImaged",
     "RescaleIntensityd",
