@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from . import processes
 from .errors import InputError, require
+from .files import remove_unfinished
 
 __all__ = ["TrainingFolders"]
 
@@ -22,23 +23,24 @@ class TrainingFolders:
     """Claim the folders of a training, before anything is written.
 
     Each folder has a lock, a hidden file, which the system gives back when the process ends, however it ends. Trainings
-    one after the other in one process may use the same folders. Of several processes that train together
-    (:mod:`scripts.processes`) the first claims them for all.
+    one after the other in one process may use the same folders.
 
     Args:
         folders: that the training writes to. They are made where they are missing.
-        checkpoint: the file from which the training is resumed.
+        checkpoint: the file from which the training is resumed; None where it cannot be.
         results: the other files that the training replaces.
     """
 
-    def __init__(self, folders: Sequence[str | Path], checkpoint: str | Path, results: Sequence[str | Path]) -> None:
+    def __init__(
+        self, folders: Sequence[str | Path], checkpoint: str | Path | None, results: Sequence[str | Path]
+    ) -> None:
         self.folders = list(dict.fromkeys(Path(folder).expanduser().absolute() for folder in folders))
-        self.checkpoint = Path(checkpoint).expanduser().absolute()
+        self.checkpoint = None if checkpoint is None else Path(checkpoint).expanduser().absolute()
         self.results = [Path(file).expanduser().absolute() for file in results]
         self._locks: list[FileLock] = []
 
     def claim(self, resume: bool = False, overwrite: bool = False) -> None:
-        """Lock the folders until :meth:`release`.
+        """Lock the folders until :meth:`release`; of several processes the first does it for all.
 
         Args:
             resume: whether the training goes on from the checkpoint.
@@ -50,30 +52,34 @@ class TrainingFolders:
         """
         processes.from_first(lambda: self._claim(resume, overwrite))
 
-    def release(self) -> None:
-        """Give the folders back."""
-        for lock in self._locks:
-            lock.release(force=True)
-        self._locks.clear()
-
     def _claim(self, resume: bool, overwrite: bool) -> None:
         require(
             not (resume and overwrite), "Give --resume True or --overwrite True: one goes on, the other begins anew."
         )
         if resume:
+            require(self.checkpoint is not None, "This training cannot be resumed: leave --resume out.")
             require(
-                self.checkpoint.is_file(),
+                self.checkpoint is not None and self.checkpoint.is_file(),
                 f'There is no checkpoint "{self.checkpoint}" to resume from: leave --resume out, or mend --output_dir.',
             )
         elif not overwrite:
-            earlier = [str(file) for file in (self.checkpoint, *self.results) if file.exists()]
+            files = [*([] if self.checkpoint is None else [self.checkpoint]), *self.results]
+            earlier = [str(file) for file in files if file.exists()]
+            resumed = "" if self.checkpoint is None else "go on with it (--resume True), "
             require(
                 not earlier,
-                f"There are results of another training ({', '.join(earlier)}): go on with it (--resume True), choose "
-                "another --output_dir, or replace them (--overwrite True).",
+                f"There are results of another training ({', '.join(earlier)}): {resumed}choose another --output_dir "
+                "or --model_dir, or replace them (--overwrite True).",
             )
         for folder in self.folders:
             self._lock(folder)
+            remove_unfinished(folder)
+
+    def release(self) -> None:
+        """Give the folders back."""
+        for lock in self._locks:
+            lock.release(force=True)
+        self._locks.clear()
 
     def _lock(self, folder: Path) -> None:
         try:

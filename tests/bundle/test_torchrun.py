@@ -67,7 +67,7 @@ def given(dataset_dir: Path, folder: Path, **settings: object) -> list[str]:
 def test_training_in_two_processes_is_resumed_in_one(dataset_dir: Path, tmp_path: Path) -> None:
     process = train(dataset_dir, tmp_path, 2, task="none", pause_after=1, batch_size=1)
     assert process.returncode == 0, process.stderr
-    assert (process.stdout + process.stderr).count("epoch 1/2") == 1
+    assert (process.stdout + process.stderr).count("epoch 1/2  restoration") == 1
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] == 2
     process = train(dataset_dir, tmp_path, 1, task="none", resume=True, batch_size=2)
     assert process.returncode == 0, process.stderr

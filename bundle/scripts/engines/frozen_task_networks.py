@@ -199,7 +199,8 @@ def train_downstream(
     loader = DataLoader(samples, batch_size=batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(loader))
-    progress = [ProgressBar(desc=name, persist=False)] if processes.is_first() else []
+    # None in a log file, nor one for each process.
+    progress = [ProgressBar(desc=name, persist=False, disable=None)] if processes.is_first() else []
     trainer = SupervisedTrainer(
         device=device,
         max_epochs=1,
