@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark export-speed costs label test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark export-speed costs scaling gpu label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -129,6 +129,12 @@ demo/costs/costs.md: bundle/configs/train.yaml bundle/configs/costs.yaml | demo/
 			--dataset_dir $(DEMO)/data --output_dir $(DEMO)/costs $$mode || exit 1; \
 	done
 	cd bundle && $(RUN) -m scripts.experiments.costs --input_dir $(DEMO)/costs
+
+scaling: demo/data/datalist.json ## Measure what a second process gains in training and inference; nothing else should run meanwhile
+	cd bundle && $(RUN) -m scripts.experiments.scaling --dataset_dir $(DEMO)/data --output_dir $(DEMO)/scaling $(ARGS)
+
+gpu: | $(VENV)/.installed-train ## Measure training, inference and memory on a GPU, and what limits them (five minutes)
+	cd bundle && $(RUN) -m scripts.experiments.gpu_speed --output_dir $(DEMO)/gpu $(ARGS)
 
 # On your own clean labelled images: a third is degraded, a third stays clean, a third is held out.
 CONTROLLED ?= $(DEMO)/controlled
