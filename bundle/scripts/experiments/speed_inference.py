@@ -202,7 +202,7 @@ def cases(bench: Bench) -> list[Table]:
     work = [typical[many, number].wall - typical[few, number].wall for number in (1, 2)]
     per_case = (typical[many, 1].processor - typical[few, 1].processor) / (many - few)
     notes = [
-        f"`monai.bundle run enhancing` on slices of {side}×{side}, supplied network, one thread a process; with the start.",
+        f"`monai.bundle run enhancing` on slices of {side}×{side}, supplied network, one thread each; with the start.",
         f"A further case takes {per_case:.3f} s of processor.",
         f"Beyond the start, two processes reach {work[0] / work[1] / 2:.2f} of twice the speed of one.",
     ]
