@@ -222,15 +222,20 @@ def _squared(logits: torch.Tensor, target: float) -> torch.Tensor:
 
 
 def bias_field_correction(image: np.ndarray, threads: int) -> Run:
-    """Return N4 (Tustison et al. 2010) of ITK, with its defaults, on an image (rows, columns)."""
+    """Return N4 (Tustison et al. 2010) of ITK on an image (rows, columns): four levels of up to 50 iterations."""
     import itk  # takes long
 
     itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
     source = itk.image_from_array(np.ascontiguousarray(image + 0.01, dtype=np.float32))
     mask = itk.image_from_array((image > 0.2).astype(np.uint8))
 
+    iterations = itk.Array[itk.UI](4)
+    iterations.Fill(50)
+
     def run() -> None:
         corrector = itk.N4BiasFieldCorrectionImageFilter.New(source, MaskImage=mask)
+        corrector.SetNumberOfFittingLevels(4)
+        corrector.SetMaximumNumberOfIterations(iterations)
         corrector.Update()
 
     return run
