@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark costs label test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark costs speed label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -72,13 +72,14 @@ without-tone-curves := --train\#degradation\#tone_prob 0
 without-falling-curves := --train\#degradation\#falling 0
 with-bright-bone := --train\#degradation\#no_signal 0
 without-style := --loss_weights\#style 0
+without-variety := --train\#wider '$$None'
 without-consistency := --loss_weights\#consistency 0
 without-wavelet := --loss_weights\#wavelet 0
 without-multi-encoder := --loss_weights\#multi_encoder 0
 without-adversarial := --loss_weights\#adversarial 0
 with-residual-head := --network_def\#head residual
 with-full-resolution := --network_def\#reduction 1 --network_channels "[16,32,64,128]" --guidance_channels "[16,32,64]"
-VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves with-bright-bone without-style \
+VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves with-bright-bone without-style without-variety \
 	without-consistency without-wavelet without-multi-encoder without-adversarial with-residual-head with-full-resolution
 
 ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the method off, one at a time
@@ -113,6 +114,9 @@ INPUT ?= --datalist $(DEMO)/data/datalist.json
 benchmark: demo/data/datalist.json ## Enhance the demo's test patients with the supplied network, and say how fast that goes
 	cd bundle && $(RUN) -m monai.bundle run enhancing --config_file configs/inference.yaml $(INPUT) \
 		--output_dir $(DEMO)/enhanced $(ARGS)
+
+speed: $(VENV)/.installed-speed ## Measure speed and memory against CycleGAN, N4 and the machine, on an idle machine (twenty minutes); ARGS='--quick True'
+	cd bundle && $(RUN) -m scripts.experiments.speed --output_dir $(DEMO)/speed $(ARGS)
 
 costs: ## Measure what a training step of each hypergradient costs; nothing else should run meanwhile
 	rm -f demo/costs/costs.md

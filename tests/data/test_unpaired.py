@@ -27,7 +27,7 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from scripts.data import EpochSampler, UnpairedDataset
+from scripts.data import EpochSampler, UnpairedDataset, WiderVariety
 from scripts.errors import InputError
 from scripts.transforms import RandSliced, ReadImaged
 
@@ -308,6 +308,24 @@ def test_processes_share_an_epoch_without_overlap() -> None:
             shards += list(sampler)
             assert len(list(sampler)) == len(sampler) == 3
     assert sorted(shards) == list(range(18))
+
+
+def test_a_wider_variety_begins_after_its_epoch_and_labelled_streams_do_without() -> None:
+    add_ten, add_hundreds = Lambdad("image", lambda x: x + 10), Lambdad("clean", lambda x: x + 300)
+    wider = WiderVariety(add_ten, add_hundreds, after_epoch=2)
+    label = {"label": torch.zeros(1, 2, 2)}
+    data = UnpairedDataset(
+        entries(0, 5, **label), entries(100, 4), IDENTITY, degradation=IDENTITY, wider=wider, length=6, progress=False
+    )
+    for index in range(6, 24):
+        more = 10 if index >= 18 else 0  # the third epoch: ignite counts from 1
+        drawn = data[index]
+        assert number(drawn["image"]) < 5 + more
+        assert number(drawn["image"]) >= more
+        assert number(drawn["clean"]) == number(drawn["degraded"])
+        assert number(drawn["clean"]) >= 100 + 31 * more
+    first, second = data.labelled_halves(6, 6)
+    assert all(number(stream[index]["image"]) < 5 for stream in (first, second) for index in range(18, 24))
 
 
 def batches(num_workers: int, epochs: int) -> list[torch.Tensor]:

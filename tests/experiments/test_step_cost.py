@@ -109,6 +109,7 @@ def test_figures_are_written(sleep: Callable[[float], None], tmp_path: Path) -> 
     cost = measured(sleep, [9.0, 9.0, 1.0, 1.0, 1.0], output_file=file)
     assert json.loads(file.read_text()) == {
         "seconds": pytest.approx(1.0),
+        "processor_seconds": pytest.approx(2.0),
         "steps": 3,
         "peak_bytes": cost.peak_bytes,
         "device": "cpu",

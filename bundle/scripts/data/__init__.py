@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .epoch_sampler import EpochSampler, shared_sampler
 from .seeded_samples import SeededSamples
+from .test_images import check_test_images
 from .unpaired import (
     CLEAN,
     DEGRADED,
@@ -20,6 +21,7 @@ from .unpaired import (
     STYLE,
     UnpairedDataset,
 )
+from .variety import WiderVariety
 
 __all__ = [
     "CLEAN",
@@ -33,5 +35,7 @@ __all__ = [
     "EpochSampler",
     "SeededSamples",
     "UnpairedDataset",
+    "WiderVariety",
+    "check_test_images",
     "shared_sampler",
 ]

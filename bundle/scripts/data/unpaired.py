@@ -5,19 +5,20 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset, get_track_meta, set_track_meta
-from monai.transforms import Compose, Randomizable, RandomizableTrait, Transform
+from monai.data import CacheDataset
+from monai.transforms import RandomizableTrait, Transform
 from monai.utils import CommonKeys
 from torch.utils.data import Dataset, Subset
 
 from ..errors import InputError, find_input_error
 from ..tensors import without_metadata
+from .variety import WiderVariety, seedable, transforms_in, untracked
 
 __all__ = [
     "CLEAN",
@@ -90,11 +91,12 @@ class UnpairedDataset(Dataset[Item]):
             Defaults to None: no restoration.
         style_transform: random dictionary transform of the keys ``guide`` and ``clean`` alike: other styles than those
             of the high-quality set. Defaults to None.
+        wider: other transforms from some epoch on, for this stream but not for the labelled ones. Defaults to None.
         length: samples in an epoch, default the number of low-quality entries.
         seed: seed of everything random.
         cache_rate: fraction of the entries that is kept in memory; the others are read at every draw, and what is
             wrong with them shows no sooner.
-        progress: whether a progress bar is shown while the cache is filled.
+        progress: whether a progress bar is shown while the cache is filled, on a terminal.
 
     Raises:
         InputError: for an empty domain, an entry that cannot be prepared, or one for which there is no high-quality
@@ -118,6 +120,7 @@ class UnpairedDataset(Dataset[Item]):
         random_transform: ItemTransform | None = None,
         degradation: ArrayTransform | None = None,
         style_transform: ItemTransform | None = None,
+        wider: WiderVariety | None = None,
         length: int | None = None,
         seed: int = 0,
         cache_rate: float = 1.0,
@@ -133,21 +136,17 @@ class UnpairedDataset(Dataset[Item]):
         self.length = len(data) if length is None else int(length)
         self.random_transform = random_transform
         self.degradation = degradation
-        self.style_transform = style_transform
-        # Once: flattening a Compose makes a new one.
-        varied, degrading, styling = map(_random_parts, (random_transform, degradation, style_transform))
-        self._random_parts = {
-            _IMAGE_TRANSFORM: varied,
-            _GUIDE_TRANSFORM: varied,
-            _CLEAN_TRANSFORM: varied,
-            _DEGRADATION: degrading,
-            _STYLE_TRANSFORM: styling,
-        }
+        self.wider = wider
+        self._transforms = _by_purpose(random_transform, degradation, style_transform)
+        self._wider_transforms = (
+            _by_purpose(wider.random_transform, degradation, wider.style_transform) if wider else self._transforms
+        )
         self._generator = np.random.RandomState(seed)
         self._studies: dict[int, np.ndarray] = {}
         self._data, self._guide_data = data, guide_data
         self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=(), guide_keys=())
         prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
+        progress = progress and sys.stderr.isatty()
         try:
             self.images, self.guides = (
                 CacheDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
@@ -205,7 +204,7 @@ class UnpairedDataset(Dataset[Item]):
         """Return a stream of labelled entries; of the patients who have any, only these may be guides as well."""
         stream = copy.copy(self)
         stream.length = length
-        stream.degradation = stream.style_transform = None
+        stream.degradation = stream.wider = None
         stream.seed = int(np.random.SeedSequence((self.seed, _HALVES, number)).generate_state(1)[0])
         stream._generator = np.random.RandomState()
         labelled_guides = _labelled(self._guide_data)
@@ -262,11 +261,8 @@ class UnpairedDataset(Dataset[Item]):
         study = self._study(guide)
         chosen = int(study[self._random(_CLEAN_DRAW, index).randint(len(study))])
         sample[CLEAN] = self._vary(self.guides[chosen], (IMAGE,), _CLEAN_TRANSFORM, index)[IMAGE]
-        if self.style_transform is not None:
-            sample |= self._apply(
-                self.style_transform, {key: sample[key] for key in (GUIDE, CLEAN)}, _STYLE_TRANSFORM, index
-            )
-        sample[DEGRADED] = self._apply(self.degradation, sample[CLEAN], _DEGRADATION, index)
+        sample |= self._apply(_STYLE_TRANSFORM, {key: sample[key] for key in (GUIDE, CLEAN)}, index)
+        sample[DEGRADED] = self._apply(_DEGRADATION, sample[CLEAN], index)
         return sample
 
     def _study(self, guide: int) -> np.ndarray:
@@ -289,17 +285,20 @@ class UnpairedDataset(Dataset[Item]):
         return int(self._order[1][turn])
 
     def _vary(self, item: Item, keys: tuple[str, ...], purpose: int, index: int) -> Item:
-        varied: Item = self._apply(self.random_transform, {key: item[key] for key in keys}, purpose, index)
+        varied: Item = self._apply(purpose, {key: item[key] for key in keys}, index)
         return varied
 
-    def _apply(self, transform: Any, data: Any, purpose: int, index: int) -> Any:
-        """Apply a random transform with the random numbers of this purpose at this place of the stream."""
+    def _apply(self, purpose: int, data: Any, index: int) -> Any:
+        """Apply the transform for this purpose, with the random numbers of this place of the stream."""
+        # Epochs count from 1.
+        wide = self.wider is not None and index >= (self.wider.after_epoch + 1) * self.length
+        transform, parts = (self._wider_transforms if wide else self._transforms)[purpose]
         if transform is None:
             return data
         generator = self._random(purpose, index)
-        for part in self._random_parts[purpose]:
+        for part in parts:
             part.set_random_state(state=generator)
-        with _untracked():
+        with untracked():
             return transform(data)
 
     def _random(self, purpose: int, index: int) -> np.random.RandomState:
@@ -308,11 +307,22 @@ class UnpairedDataset(Dataset[Item]):
         return self._generator
 
 
+def _by_purpose(random: Any, degradation: Any, style: Any) -> dict[int, tuple[Any, list[Any]]]:
+    varied = seedable(random)
+    return {
+        _IMAGE_TRANSFORM: varied,
+        _GUIDE_TRANSFORM: varied,
+        _CLEAN_TRANSFORM: varied,
+        _DEGRADATION: seedable(degradation),
+        _STYLE_TRANSFORM: seedable(style),
+    }
+
+
 class _Preparation(Transform):
     """Apply a deterministic transform to an entry's known keys; plain tensors and plain errors come out."""
 
     def __init__(self, transform: ItemTransform) -> None:
-        random = next((part for part in _parts(transform) if isinstance(part, RandomizableTrait)), None)
+        random = next((part for part in transforms_in(transform) if isinstance(part, RandomizableTrait)), None)
         if random is not None:
             raise InputError(f"{type(random).__name__} is random and would be cached: move it to the random transform")
         self.transform = transform
@@ -329,27 +339,6 @@ class _Preparation(Transform):
                 cause = cause.__cause__
             reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
             raise find_input_error(error) or InputError(f'cannot prepare "{data[IMAGE]}": {reason}') from error
-
-
-def _parts(transform: Any) -> Sequence[Any]:
-    # Not the parts of OneOf and its like, which choose among them at random and pass their state on themselves.
-    parts: Sequence[Any] = transform.flatten().transforms if type(transform) is Compose else (transform,)
-    return parts
-
-
-def _random_parts(transform: Any) -> list[Any]:
-    return [part for part in _parts(transform) if isinstance(part, Randomizable)]
-
-
-@contextmanager
-def _untracked() -> Iterator[None]:
-    """Let MONAI's transforms treat plain tensors as such: by default every one makes a MetaTensor of them again."""
-    tracked = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(tracked)
 
 
 def _labelled(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -56,9 +56,7 @@ def inference(bench: Bench) -> list[Table]:
     rows: Rows = [
         ("images", "what", "megapixels per s", "per s of processor", "relative to the ResNet", "of processor time")
     ]
-    notes = [
-        "One image at a time. N4 of ITK, four levels of up to 50 iterations, on the whole image; non-local means of scikit-image."
-    ]
+    notes = ["One image at a time. N4 of ITK: four levels of up to 50 iterations. Non-local means of scikit-image."]
     for size in sizes:
         image = phantom(size)
         runs = {

@@ -229,7 +229,8 @@ def bias_field_correction(image: np.ndarray, threads: int) -> Run:
     source = itk.image_from_array(np.ascontiguousarray(image + 0.01, dtype=np.float32))
     mask = itk.image_from_array((image > 0.2).astype(np.uint8))
 
-    iterations = itk.Array[itk.UI](4)
+    iterations = itk.Array[itk.UI]()
+    iterations.SetSize(4)
     iterations.Fill(50)
 
     def run() -> None:

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from .degradation import RandScannerDegradation, RandScannerDegradationd, ScannerDegradation
 from .intensity import RescaleIntensityd
-from .labels import ClassLabeld
+from .labels import MASK_VALUE, ClassLabeld, TwoClassLabeld
 from .loading import CheckImaged, OrientVolumesd, ReadImaged
 from .noise import estimate_noise, fit_noise
 from .poor_scanner import RandPoorScanner
 from .restoring import RestoreSourced
 from .slices import SLICE_AXIS, RandSliced, SliceAxisd
+from .structures import RandStructuresd
 from .tone import RandToneCurve
 
 __all__ = [
+    "MASK_VALUE",
     "SLICE_AXIS",
     "CheckImaged",
     "ClassLabeld",
@@ -23,12 +25,14 @@ __all__ = [
     "RandScannerDegradation",
     "RandScannerDegradationd",
     "RandSliced",
+    "RandStructuresd",
     "RandToneCurve",
     "ReadImaged",
     "RescaleIntensityd",
     "RestoreSourced",
     "ScannerDegradation",
     "SliceAxisd",
+    "TwoClassLabeld",
     "estimate_noise",
     "fit_noise",
 ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.transforms import Compose, ScaleIntensityRangePercentiles
+from monai.transforms import Compose, ScaleIntensityRangePercentiles, Transform
 
 from .degradation import RandScannerDegradation
 from .tone import RandToneCurve
@@ -33,7 +33,7 @@ class RandPoorScanner(Compose):
         zoom_range: see :class:`RandScannerDegradation`.
         noise_std_range: see :class:`RandScannerDegradation`. Defaults to what :func:`scripts.transforms.fit_noise`
             finds in the low-quality set, and to 0.02 to 0.14 until then.
-        percentiles: of the degraded image, which become 0 and 1.
+        percentiles: of the degraded image, which become 0 and 1; None for images that a fixed window scales.
         no_signal: see :class:`RandToneCurve`.
 
     Raises:
@@ -49,13 +49,15 @@ class RandPoorScanner(Compose):
         smooth_sigma_range: Sequence[float] = (0.2, 0.9),
         zoom_range: Sequence[float] = (0.5, 1.0),
         noise_std_range: Sequence[float] | None = None,
-        percentiles: Sequence[float] = (0.5, 99.5),
+        percentiles: Sequence[float] | None = (0.5, 99.5),
         no_signal: float = 0.3,
     ) -> None:
         self.fits_noise = noise_std_range is None
         noise = noise_std_range or DEFAULT_NOISE
         degradation = RandScannerDegradation(gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise)
         tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob, no_signal=no_signal)
-        lower, upper = percentiles
-        scale = ScaleIntensityRangePercentiles(lower, upper, b_min=0.0, b_max=1.0, clip=True)
-        super().__init__([tone, degradation, scale])
+        parts: list[Transform] = [tone, degradation]
+        if percentiles:
+            lower, upper = percentiles
+            parts.append(ScaleIntensityRangePercentiles(lower, upper, b_min=0.0, b_max=1.0, clip=True))
+        super().__init__(parts)
