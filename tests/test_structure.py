@@ -30,6 +30,7 @@ LAYERS = (
         "handlers",
         "tasks",
         "reports",
+        "exporting",
         "inference",
         "downstream",
         "tracked_runs",
