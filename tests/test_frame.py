@@ -36,6 +36,7 @@ MODULES_OF = {
     "pytorch-ignite": "ignite",
     "pywavelets": "pywt",
     "pyyaml": "yaml",
+    "scikit-image": "skimage",
 }
 LICENCE = "# Copyright (c) 2026 The HQG-Net MONAI bundle contributors\n# SPDX-License-Identifier: Apache-2.0\n"
 
@@ -61,8 +62,9 @@ def test_source_file_begins_with_the_licence(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=relative)
 def test_imported_packages_are_dependencies(path: Path) -> None:
-    # Training, and the demo's images, need packages of their own, which nobody who enhances images needs.
-    allowed = RUNTIME + EXTRAS["train"] + (EXTRAS["demo"] if path.name == "simulated_patients.py" else [])
+    # Training, the demo's images and the comparison of speeds need packages that nobody who enhances images needs.
+    of_one_file = {"simulated_patients.py": "demo", "speed_subjects.py": "speed"}
+    allowed = RUNTIME + EXTRAS["train"] + EXTRAS.get(of_one_file.get(path.name, ""), [])
     declared = {MODULES_OF.get(canonicalize_name(r.name), r.name) for r in allowed}
     assert third_party_imports(path) <= declared
 

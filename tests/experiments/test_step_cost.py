@@ -29,7 +29,7 @@ def sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         nonlocal now
         now += seconds
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now, process_time=lambda: 2 * now))
     return pass_time
 
 
@@ -48,6 +48,10 @@ def measured(sleep: Callable[[float], None], durations: Sequence[float], **argum
 
 def test_seconds_are_the_median_after_the_first_steps(sleep: Callable[[float], None]) -> None:
     assert measured(sleep, [60.0, 50.0, 3.0, 1.0, 10.0]).seconds == pytest.approx(3.0)
+
+
+def test_processor_seconds_are_measured_beside(sleep: Callable[[float], None]) -> None:
+    assert measured(sleep, [60.0, 50.0, 3.0, 1.0, 10.0]).processor_seconds == pytest.approx(6.0)
 
 
 def test_number_of_steps_left_out_can_be_chosen(sleep: Callable[[float], None]) -> None:
@@ -105,6 +109,7 @@ def test_figures_are_written(sleep: Callable[[float], None], tmp_path: Path) -> 
     cost = measured(sleep, [9.0, 9.0, 1.0, 1.0, 1.0], output_file=file)
     assert json.loads(file.read_text()) == {
         "seconds": pytest.approx(1.0),
+        "processor_seconds": pytest.approx(2.0),
         "steps": 3,
         "peak_bytes": cost.peak_bytes,
         "device": "cpu",

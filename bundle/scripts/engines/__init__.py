@@ -9,6 +9,7 @@ from .enhancement_trainer import LOSSES, EnhancementTrainer, r1_penalty
 from .evaluator import REFERENCE, TASK_IMAGE, TASK_PRED, TASK_REFERENCE, EnhancementEvaluator
 from .frozen_task_networks import FrozenTaskNetworks, train_downstream
 from .hypergradients import HYPERGRADIENTS
+from .optimizer import Adam
 from .schedules import cosine_decay
 from .task_problem import LowerSolution, TaskProblem
 
@@ -20,6 +21,7 @@ __all__ = [
     "TASK_PRED",
     "TASK_REFERENCE",
     "WARMUP_OBJECTIVES",
+    "Adam",
     "BilevelSettings",
     "BilevelTask",
     "EnhancementEvaluator",

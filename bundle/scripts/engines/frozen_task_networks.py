@@ -25,6 +25,7 @@ from ..data import SeededSamples
 from ..errors import InputError
 from ..networks import at_least_float32, reinitialized
 from ..rng_state import preserve_rng_state
+from .optimizer import Adam
 
 __all__ = ["FrozenTaskNetworks", "train_downstream"]
 
@@ -197,7 +198,7 @@ def train_downstream(
     """
     device = next(network.parameters()).device
     loader = DataLoader(samples, batch_size=batch_size)
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    optimizer = Adam(network.parameters(), lr=learning_rate)
     schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(loader))
     # None in a log file, nor one for each process.
     progress = [ProgressBar(desc=name, persist=False, disable=None)] if processes.is_first() else []

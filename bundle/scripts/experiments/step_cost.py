@@ -51,13 +51,14 @@ class StepCost:
     no reset, so on the CPU each run that is to be compared needs a process of its own.
 
     Args:
-        output_file: JSON file to write, with ``"seconds"`` and ``"peak_bytes"`` as below, ``"steps"``, the number that
-            was measured, and ``"device"``, its type. Defaults to None: no file.
+        output_file: JSON file to write, with ``"seconds"``, ``"processor_seconds"`` and ``"peak_bytes"`` as below,
+            ``"steps"``, the number that was measured, and ``"device"``, its type. Defaults to None: no file.
         skip: number of steps at the start of the run, of a resumed one too, that are left out: they warm up caches and
             memory. Defaults to 2.
 
     Attributes:
         seconds: median over the measured steps; None when there was none.
+        processor_seconds: the same of the time of all threads of this process.
         peak_bytes: peak memory; None where the system does not tell.
 
     Raises:
@@ -70,9 +71,10 @@ class StepCost:
         self.output_file = None if output_file is None else Path(output_file)
         self.skip = skip
         self.seconds: float | None = None
+        self.processor_seconds: float | None = None
         self.peak_bytes: int | None = None
-        self._durations: list[float] = []
-        self._begin = 0.0
+        self._durations: list[tuple[float, float]] = []
+        self._begin = (0.0, 0.0)
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer; put it before the other handlers, whose time would count otherwise."""
@@ -83,7 +85,7 @@ class StepCost:
     def started(self, engine: Engine) -> None:
         """Forget the run before."""
         self._durations = []
-        self.seconds = self.peak_bytes = None
+        self.seconds = self.processor_seconds = self.peak_bytes = None
         device = _device(engine)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -97,13 +99,15 @@ class StepCost:
 
     def iteration_completed(self, engine: Engine) -> None:
         """Stop the clock."""
-        self._durations.append(_now(_device(engine)) - self._begin)
+        (wall, processor), now = self._begin, _now(_device(engine))
+        self._durations.append((now[0] - wall, now[1] - processor))
 
     def completed(self, engine: Engine) -> None:
         """Log the figures, and write the file."""
         device = _device(engine)
         measured = self._durations[self.skip :]
-        self.seconds = statistics.median(measured) if measured else None
+        if measured:
+            self.seconds, self.processor_seconds = (statistics.median(times) for times in zip(*measured, strict=True))
         self.peak_bytes = peak_memory(device)
         if self.seconds is None:
             step = f"no step measured: the run had {len(self._durations)}, and the first {self.skip} do not count"
@@ -114,6 +118,7 @@ class StepCost:
         if self.output_file is not None:
             cost = {
                 "seconds": self.seconds,
+                "processor_seconds": self.processor_seconds,
                 "steps": len(measured),
                 "peak_bytes": self.peak_bytes,
                 "device": device.type,
@@ -126,8 +131,8 @@ def _device(engine: Engine) -> torch.device:
     return torch.device(getattr(engine.state, "device", "cpu"))
 
 
-def _now(device: torch.device) -> float:
-    """Return the clock, in s, once the device has done what it was asked to."""
+def _now(device: torch.device) -> tuple[float, float]:
+    """Return the clock and the processor time, in s, once the device has done what it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return time.perf_counter(), time.process_time()

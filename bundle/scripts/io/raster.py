@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import itk
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -205,6 +204,8 @@ def _deep_samples(image: Image.Image, file: Path) -> np.ndarray:
         deep = samples_of_tiff(file)
         if deep is not None and deep.dtype == np.uint16 and deep.shape == (image.height, image.width, channels):
             return deep
+    import itk  # takes long, and hardly any picture needs it
+
     reader = {"PNG": itk.PNGImageIO, "TIFF": itk.TIFFImageIO}[str(image.format)]
     deep = itk.array_from_image(itk.imread(str(file), itk.Vector[itk.F, channels], imageio=reader.New()))
     samples: np.ndarray = deep.reshape(*deep.shape[:2], channels).astype(np.uint16)
