@@ -71,6 +71,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._files: dict[str, list[Path]] = defaultdict(list)
+        self._kinds: set[type[InputError]] = set()
 
     @contextmanager
     def of(self, file: Path) -> Iterator[None]:
@@ -78,6 +79,7 @@ class Faults:
         try:
             yield
         except InputError as error:
+            self._kinds.add(type(error))
             self._files[str(error).removeprefix(f'cannot read "{file}": ')].append(file)
 
     def __len__(self) -> int:
@@ -87,10 +89,11 @@ class Faults:
         """Tell of all that was noted, if anything was.
 
         Raises:
-            InputError: naming, for each reason, the files.
+            InputError: naming, for each reason, the files; a :class:`NoImageError` where all of them are others.
         """
         if self._files:
-            raise InputError("; ".join(f"cannot read {named(files)}: {why}" for why, files in self._files.items()))
+            kind = NoImageError if self._kinds == {NoImageError} else InputError
+            raise kind("; ".join(f"cannot read {named(files)}: {why}" for why, files in self._files.items()))
 
 
 def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
