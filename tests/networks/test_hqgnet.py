@@ -49,7 +49,12 @@ def test_padding_does_not_reach_the_result_of_an_image_of_fitting_size() -> None
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [({"spatial_dims": 4}, "spatial_dims"), ({"channels": (8,)}, "two levels"), ({"head": "tanh"}, "tanh"), ({"modulation": "film"}, "film")],
+    [
+        ({"spatial_dims": 4}, "spatial_dims"),
+        ({"channels": (8,)}, "two levels"),
+        ({"head": "tanh"}, "tanh"),
+        ({"modulation": "film"}, "film"),
+    ],
 )
 def test_settings_that_make_no_network_are_refused(arguments: dict[str, object], word: str) -> None:
     with pytest.raises(InputError, match=word):
