@@ -7,17 +7,22 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import sys
+import traceback
+import zlib
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+import monai.bundle
 import numpy as np
 import pytest
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from scripts.command_line import refuse_unknown
-from scripts.errors import InputError
+from scripts.api import Enhancer
+from scripts.errors import InputError, find_input_error
 from scripts.experiments import ablation
 from scripts.experiments.ablation import AblationRun
 from scripts.experiments.ablation_variants import DEFAULT_VARIANTS, VARIANTS, Variant
@@ -168,16 +173,17 @@ def test_further_options_are_settings_of_the_training(data: Path, monkeypatch: p
     ]
 
 
+@pytest.fixture(scope="module")
+def configuration() -> ConfigParser:
+    return ConfigParser(ConfigParser.load_config_file(str(BUNDLE / "configs" / "train.yaml")))
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
-def test_the_settings_of_every_variant_are_there_to_be_set(variant: Variant) -> None:
+def test_the_settings_of_every_variant_are_there_to_be_set(variant: Variant, configuration: ConfigParser) -> None:
     """A setting that nothing reads would make the variant the complete method under another name."""
-    file = BUNDLE / "configs" / "train.yaml"
-    parser = ConfigParser(ConfigParser.load_config_file(str(file)))
-    names = [text.removeprefix("--") for text in variant.settings[::2]]
-    refuse_unknown([str(file)], dict.fromkeys(names, ""))
-    for name in names:
+    for name in (text.removeprefix("--") for text in variant.settings[::2]):
         above, _, last = name.rpartition("#")
-        whole = parser[above]
+        whole = configuration[above]
         known = inspect.signature(locate(whole["_target_"])).parameters if "_target_" in whole else whole  # type: ignore[arg-type]
         assert last in known, name
 
@@ -191,7 +197,7 @@ def write_patient(folder: Path, name: str, contrast: float) -> dict[str, str]:
     """A picture with two tissues and its label, as an entry of a datalist."""
     label = np.zeros((40, 40), np.uint8)
     label[4:20, 4:36], label[20:36, 4:36] = 1, 2
-    noise = np.random.RandomState(len(name)).normal(0, 5, label.shape)
+    noise = np.random.RandomState(zlib.crc32(name.encode())).normal(0, 5, label.shape)
     pixels = np.where(label == 1, 150 - contrast, np.where(label == 2, 150 + contrast, 10)) + noise
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{name}.png")
     Image.fromarray(label).save(folder / f"{name}_label.png")
@@ -221,30 +227,51 @@ def write_data(folder: Path) -> None:
     (folder / "datalist.json").write_text(json.dumps(lists))
 
 
-@pytest.mark.slow
-def test_a_tiny_ablation_ends_with_tables(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def in_this_process(command: list[str], log: Path) -> int:
+    """Run a command of MONAI's here: a process of its own takes longer to start than to train."""
+    names, values = command[5::2], command[6::2]
+    settings = {name.removeprefix("--"): DefaultParseValue(text) for name, text in zip(names, values, strict=True)}
+    try:
+        monai.bundle.run(command[4], logging_file=False, **settings)
+    except Exception as error:
+        log.write_text(str(find_input_error(error) or traceback.format_exc()))
+        return 1
+    return 0
+
+
+@pytest.fixture
+def tiny(data: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Arguments of a run on eight small pictures, one step long."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the runs install their own
+    monkeypatch.chdir(BUNDLE)
     write_data(data)
-    output = data.parent / "out"
-    options = [text for name, value in TINY.items() for text in (f"--{name}", str(value))]
-    names = "with-instance-norm,without-variational"
-    ablation.main([f"--data={data}", f"--output={output}", "--seeds=0", f"--variants={names}", *options])
+    settings = [text for name, value in TINY.items() for text in (f"--{name}", str(value))]
+    return {"data": data, "output": data.parent / "out", "settings": settings, "jobs": 1, "execute": in_this_process}
+
+
+@pytest.mark.slow
+def test_a_tiny_ablation_ends_with_tables(tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["with-instance-norm", "without-variational"]
+    AblationRun(**tiny, seeds=[0], variants=names).run()
     assert "## What each part brings" in capsys.readouterr().out
-    with (output / "ablation.csv").open() as file:
+    with (tiny["output"] / "ablation.csv").open() as file:
         rows = {(row["variant"], row["measure"]): row for row in csv.DictReader(file)}
-    assert {variant for variant, _ in rows} == {"full", *names.split(",")}
+    assert {variant for variant, _ in rows} == {"full", *names}
     assert float(rows["with-instance-norm", "follow"]["mean"]) == pytest.approx(0.0, abs=1e-6)
     assert rows["with-instance-norm", "own"]["verdict"] == "one seed says nothing"
-    described = json.loads((output / "variants" / "without-variational" / "seed0" / "model.json").read_text())
-    assert described["network"]["variational"] is False
+    for variant, setting, value in (("with-instance-norm", "modulation", "instance"), (names[1], "variational", False)):
+        folder = tiny["output"] / "variants" / variant / "seed0"
+        assert json.loads((folder / "model.json").read_text())["network"][setting] == value
+        assert Enhancer.from_bundle(folder)(np.random.RandomState(0).rand(1, 40, 40)).image.shape[-2:] == (40, 40)
 
 
 @pytest.mark.slow
-def test_data_that_cannot_be_measured_are_refused_before_any_training(data: Path) -> None:
-    write_data(data)
-    lists = json.loads((data / "datalist.json").read_text())
+def test_data_that_cannot_be_measured_are_refused_before_any_training(tiny: dict[str, Any]) -> None:
+    file = tiny["data"] / "datalist.json"
+    lists = json.loads(file.read_text())
     for entry in lists["training_hq"]:
         del entry["style"]
-    (data / "datalist.json").write_text(json.dumps(lists))
+    file.write_text(json.dumps(lists))
     with pytest.raises(InputError, match="two styles"):
-        AblationRun(data, data.parent / "out", variants=["without-style"]).run()
-    assert not (data.parent / "out" / "variants").exists()
+        AblationRun(**tiny, variants=["without-style"]).run()
+    assert not (tiny["output"] / "variants").exists()

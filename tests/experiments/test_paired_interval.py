@@ -42,12 +42,12 @@ def test_one_seed_has_no_interval() -> None:
     assert math.isnan(found.high)
 
 
-@pytest.mark.parametrize(("seeds", "patients"), [(1.0, 0.0), (1.0, 1.0), (0.3, 1.0)])
+@pytest.mark.parametrize(("seeds", "patients"), [(1.0, 1.0), (0.3, 1.0), (0.5, 2.0)])
 def test_it_holds_the_truth_as_often_as_it_says(seeds: float, patients: float) -> None:
     random = np.random.RandomState(1)
     held = []
-    for _ in range(600):
+    for _ in range(400):
         drawn = seeds * random.randn(3, 1) + patients * random.randn(1, 10) + random.randn(3, 10)
         found = paired_interval(drawn)
         held.append(found.low <= 0.0 <= found.high)
-    assert 0.93 <= np.mean(held) <= 0.99
+    assert 0.91 <= np.mean(held) <= 0.98
