@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark costs label test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark export-speed costs label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -88,6 +88,9 @@ INPUT ?= --datalist $(DEMO)/data/datalist.json
 benchmark: demo/data/datalist.json ## Enhance the demo's test patients with the supplied network, and say how fast that goes
 	cd bundle && $(RUN) -m monai.bundle run enhancing --config_file configs/inference.yaml $(INPUT) \
 		--output_dir $(DEMO)/enhanced $(ARGS)
+
+export-speed: demo/data/datalist.json ## Compare PyTorch, TorchScript and ONNX Runtime in speed
+	cd bundle && OMP_NUM_THREADS=1 $(RUN) -m scripts.experiments.export_speed --input_dir $(DEMO)/data/test/lq
 
 costs: ## Measure what a training step of each hypergradient costs; nothing else should run meanwhile
 	rm -f demo/costs/costs.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pydoc
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
-from scripts.command_line import FORMER_SETTINGS, refuse_unknown_settings, running_parser
+from scripts.command_line import FORMER_SETTINGS, refuse_unknown, refuse_unknown_settings, running_parser
 from scripts.errors import InputError
 from scripts.networks import HQGNet
 
@@ -76,6 +77,50 @@ def test_expressions_and_other_places_pass(value: str) -> None:
 def test_a_setting_that_nothing_reads_is_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         refuse_unknown_settings(arguments)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml") if "inference" not in path.name))
+def test_the_overlays_of_the_bundle_pass(name: str) -> None:
+    refuse_unknown([str(CONFIGS / "train.yaml"), str(CONFIGS / name)], {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 5}, "no setting --epoch in .*mine.json.: did you mean --epochs"),
+        ({"train#datset#cache_rate": 0.5}, "--train#datset#cache_rate in .*mine.json.: did you mean --train#dataset"),
+        ({"guided": False}, "--guided in .*mine.json. is now --network_def#guided"),
+        ({"my_rate": 1e-4}, "no setting --my_rate"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--config_file", "--args_file"])
+def test_what_nothing_reads_is_refused_in_files_too(
+    content: dict[str, Any], message: str, option: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(content))
+    arguments = ["run", "training", "--config_file", f"['{CONFIGS / 'train.yaml'}','{file}']"]
+    if option == "--args_file":
+        arguments = [*TRAIN, "--args_file", str(file)]
+        message = message.replace(" in .*mine.json.", "")
+    with pytest.raises(InputError, match=message):
+        refuse_unknown_settings(arguments)
+
+
+def test_a_file_may_name_what_it_refers_to_and_runs_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    content = {"my_rate": 1e-4, "learning_rate": "@my_rate", "my_run": ["$print(@epochs)"], "d_optimizer#eps": 1e-7}
+    file.write_text(json.dumps({**content, "+imports": ["$import sys"], "train#updates#mine": {"_target_": "x"}}))
+    refuse_unknown([str(CONFIGS / "train.yaml"), str(file)], {"my_rate": 1e-3})
+
+
+def test_a_file_of_arguments_may_name_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "arguments.json"
+    file.write_text(json.dumps({"run_id": "training", "config_file": str(CONFIGS / "train.yaml"), "epoch": 5}))
+    with pytest.raises(InputError, match="did you mean --epochs"):
+        refuse_unknown_settings(["run", "--args_file", str(file)])
+    with pytest.raises(InputError, match="no file .*nowhere.json. of arguments"):
+        refuse_unknown_settings(["run", "--args_file", "nowhere.json"])
 
 
 # The named settings of version 0.3, of train.yaml and classification.yaml.

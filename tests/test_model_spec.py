@@ -41,3 +41,12 @@ def test_a_network_that_cannot_be_built_is_told_in_a_sentence(network: Any, mess
 
 def test_a_key_of_a_later_version_changes_nothing(tmp_path: Path) -> None:
     assert load(tmp_path, comment="mine").slice_axis == 2
+
+
+@pytest.mark.parametrize("place", ["models", "output/models"])
+def test_a_network_in_a_folder_below_is_pointed_out(tmp_path: Path, place: str) -> None:
+    file = tmp_path / place / "model.pt"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    with pytest.raises(InputError, match=f'there is one in "{file.parent}", which --model_dir would take'):
+        ModelSpec.load(tmp_path / "model.pt")

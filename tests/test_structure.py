@@ -24,16 +24,18 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 # From below to above: a package imports those before it, never those after it.
 LAYERS = (
     ["errors", "files", "tensors", "version", "rng_state", "processes"]
-    + ["settings_table", "command_line", "model_spec", "model_card"]
+    + ["former_settings", "settings_table", "command_line", "model_spec", "model_card"]
     + ["networks", "io", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
     + [
         "handlers",
         "tasks",
         "reports",
+        "exporting",
         "inference",
         "downstream",
         "tracked_runs",
         "training_folders",
+        "next_steps",
         "workflow",
         "api",
         "served_model",

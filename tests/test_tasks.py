@@ -22,6 +22,7 @@ from scripts.tasks import (
     make_task,
     without_labels,
 )
+from scripts.transforms import ReadImaged
 
 NUMBERS = [{"image": "a", "label": 0}, {"image": "b", "label": 2}, {"image": "c"}]
 LISTS = [{"image": "a", "label": [0, 1, 1]}, {"image": "b"}]
@@ -43,9 +44,26 @@ def made(name: str, entries: list[dict[str, Any]], **arguments: Any) -> Task:
 # ------------------------------------------------------------------------------ from the labels
 
 
-def test_masks_of_0_and_255_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="values 0, 255 but never 1"):
-        make_task("segmentation", [mask(tmp_path / "a.png", 255)])
+@pytest.mark.parametrize("inside", [255, 128, 2])
+def test_masks_of_0_and_another_number_are_two_classes(
+    tmp_path: Path, inside: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = [mask(tmp_path / f"{name}.png", inside) for name in "ab"]
+    task = made("segmentation", entries)
+    assert task.num_classes == 2
+    (transform,) = task.label_transforms()
+    read = ReadImaged("label")
+    for entry in entries:
+        label = transform(read({"label": entry["label"]}))["label"]
+        assert (label.sum(), label[0, 0, 0], label.dtype) == (1, 1, torch.uint8)
+    assert caplog.text.count(f'a.png" holds 0 and {inside}: here and in labels like it, {inside} is class 1') == 1
+    assert "b.png" not in caplog.text
+
+
+def test_values_with_a_gap_are_named_with_a_file(tmp_path: Path) -> None:
+    entries = [mask(tmp_path / "a.png", 1), mask(tmp_path / "b.png", 255), mask(tmp_path / "c.png", 128)]
+    with pytest.raises(InputError, match='values 0, 1, 128, 255 .the last in ".*b.png". but never 2'):
+        make_task("segmentation", entries)
 
 
 def test_labelled_entries_are_those_with_a_label() -> None:
@@ -128,7 +146,7 @@ def test_a_loss_can_be_given() -> None:
 def test_labels_of_a_classification_become_tensors() -> None:
     (transform,) = ClassificationTask(3).label_transforms()
     assert transform({"image": "a", "label": 2})["label"] == torch.tensor(2)
-    assert SegmentationTask(3).label_transforms() == []
+    assert SegmentationTask(3).label_transforms() == []  # a class 255 of many is a class
 
 
 @pytest.mark.parametrize(("task", "shape"), [(SegmentationTask(2), (1, 2, 12, 20)), (ClassificationTask(2), (1, 2))])

@@ -65,6 +65,14 @@ def test_a_training_gives_its_folders_back(tmp_path: Path) -> None:
         pass
 
 
+def test_what_a_killed_training_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.pt.123.unfinished").write_bytes(b"the beginning")
+    (tmp_path / "checkpoint.pt").touch()
+    claimed(tmp_path, resume=True).release()
+    assert not (tmp_path / ".checkpoint.pt.123.unfinished").exists()
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where the folder should be")
     with pytest.raises(InputError, match="models.* cannot be written"):

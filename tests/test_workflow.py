@@ -57,6 +57,22 @@ def test_a_metric_that_is_not_measured_or_of_which_less_is_better_is_refused(
         workflow.choose_metric(setting, task, datalists)
 
 
+@pytest.mark.parametrize(
+    ("entries", "task", "first", "others"),
+    [
+        ([{"image": "a"}, {"image": "b", "reference": "c"}], None, ["ssim"], ["psnr", "ms_ssim", "haarpsi"]),
+        ([{"image": "a", "label": 1}], ClassificationTask(2), ["auc"], ["accuracy"]),
+        ([{"image": "a", "label": 1}], None, [], []),
+        ([{"image": "a"}], SegmentationTask(2), [], []),
+    ],
+)
+def test_only_what_can_be_measured_is(
+    entries: list[dict[str, Any]], task: Task | None, first: list[str], others: list[str]
+) -> None:
+    key, further = workflow.validation_metrics(entries, task, 2, 2)
+    assert (list(key or {}), list(further)) == (first, others)
+
+
 # ------------------------------------------------------------------------------ the first lines of a training
 
 

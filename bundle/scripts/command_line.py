@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,9 +18,11 @@ from typing import Any
 import fire.parser
 import monai.bundle
 from monai.bundle import ConfigParser
+from monai.utils import ensure_tuple
 
 from .errors import InputError, require
 from .files import PLACES
+from .former_settings import FORMER_SETTINGS, FORMER_VALUES
 from .settings_table import SETTINGS
 
 __all__ = [
@@ -44,71 +46,10 @@ _OWN = {
     if parameter.kind is not parameter.VAR_KEYWORD
 }
 
-FORMER_SETTINGS = {
-    "validation_fraction": "all_datalists#validation_fraction",
-    "test_fraction": "all_datalists#test_fraction",
-    "guided": "network_def#guided",
-    "head": "network_def#head",
-    "cue_channels": "network_def#cue_channels",
-    "code_channels": "network_def#code_channels",
-    "network_settings": "network_def",
-    "discriminator_channels": "discriminator_def#channels",
-    "discriminator_layers": "discriminator_def#num_layers_d",
-    "discriminator_detail_levels": "discriminator_def#detail_levels",
-    "discriminator_detail_gain": "discriminator_def#detail_gain",
-    "d_learning_rate": "d_optimizer#lr",
-    "betas": "optimizer#betas",
-    "wavelet": "loss#wavelet#wavelet",
-    "wavelet_level_weights": "loss#wavelet#level_weights",
-    "wavelet_stationary": "loss#wavelet#stationary",
-    "wavelet_relative": "loss#wavelet#relative",
-    "kl_free_nats": "loss#kl_free_nats",
-    "r1_weight": "train#trainer#r1_weight",
-    "max_grad_norm": "train#trainer#max_grad_norm",
-    "ema_momentum": "ema#momentum",
-    "num_workers": "train#dataloader#num_workers",
-    "cache_rate": "train#dataset#cache_rate",
-    "early_stop_patience": "early_stop#patience",
-    "panel_cases": "panels#max_cases",
-    "tracking_uri": "tracker#tracking_uri",
-    "experiment_name": "tracker#experiment_name",
-    "run_name": "tracker#run_name",
-    "task_weight": "bilevel#settings#task_weight",
-    "transfer_weight": "bilevel#settings#frozen_task_weight",
-    "frozen_task_weight": "bilevel#settings#frozen_task_weight",
-    "clean_readers": "bilevel#settings#frozen_task_networks",
-    "frozen_task_networks": "bilevel#settings#frozen_task_networks",
-    "clean_reader_steps": "bilevel#settings#frozen_task_steps",
-    "frozen_task_steps": "bilevel#settings#frozen_task_steps",
-    "clean_reader_batch_size": "bilevel#settings#frozen_task_batch_size",
-    "frozen_task_batch_size": "bilevel#settings#frozen_task_batch_size",
-    "warmup_objective": "bilevel#settings#warmup_objective",
-    "inner_steps": "bilevel#settings#inner_steps",
-    "finite_difference_epsilon": "bilevel#settings#finite_difference_epsilon",
-    "neumann_terms": "bilevel#settings#neumann_terms",
-    "damping": "bilevel#settings#damping",
-    "neumann_step_size": "bilevel#settings#neumann_step_size",
-    "guide_weight": "bilevel#settings#guide_weight",
-    "downstream_batch_size": "bilevel#settings#lower_batch_size",
-    "upper_batch_size": "bilevel#settings#upper_batch_size",
-    "downstream_judge_layers": "bilevel#feature_layers",
-    "downstream_channels": "downstream_def#channels",
-    "downstream_learning_rate": "downstream_optimizer#lr",
-    "downstream_loss": "task_def#loss_function",
-    "downstream_norm": "downstream_def#norm",
-    "downstream_blocks": "downstream_def#block_config",
-    "downstream_init_features": "downstream_def#init_features",
-    "downstream_growth_rate": "downstream_def#growth_rate",
-    "multi_label": "task_def#multi_label",
-    "checkpoint_file": "checkpoint#path",
-    "model_description": "model_spec",
-}
-"""Settings of former versions, and the path that each has now."""
 _PLACES = (*PLACES, "hq_data", "model_file", "bundle_root")
 
+_SWITCHES = {"shared"}  # of a run: read by its steps, and no name in an expression
 _LIKE_A_NAME = re.compile(r"\$[\w ./~+-]*")
-
-_FORMER_VALUES = {("warmup_objective", "transfer"): "frozen_task"}
 
 
 def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
@@ -129,36 +70,93 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
         arguments = sys.argv[1:] if _is_monais_command() else []
     if not arguments or arguments[0] != "run":
         return
-    given = _values(arguments)
+    typed = _texts(arguments)
+    given = {**_read_arguments(typed.get("args_file")), **_values(arguments)}
     if given.get("config_file"):
-        _refuse_places_that_are_rewritten(_texts(arguments))
+        texts = {name: value for name, value in given.items() if isinstance(value, str)}
+        _refuse_places_that_are_rewritten({**texts, **typed})
         refuse_unknown(given["config_file"], {name: value for name, value in given.items() if name not in _OWN})
+
+
+def _read_arguments(file: str | None) -> dict[str, Any]:
+    """Return what stands in MONAI's ``--args_file``."""
+    if not file:
+        return {}
+    require(Path(file).is_file(), f'There is no file "{file}" of arguments: mend --args_file.')
+    return dict(ConfigParser.load_config_file(file))
 
 
 def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
     """Refuse settings that no configuration file has, see :func:`refuse_unknown_settings`.
+
+    A configuration on top of others is looked at in the same way. It may have new names: runs, and what some expression
+    refers to.
 
     Args:
         files: the configuration files.
         given: settings by name or path, and their values.
 
     Raises:
-        InputError: naming the setting.
+        InputError: naming the setting, and the file where it stands in one.
     """
-    known = set(ConfigParser.load_config_files(files))
+    listed = files.split(",") if isinstance(files, str) and not Path(files).is_file() else files
+    names = [str(name) for name in ensure_tuple(listed)]
+    contents = list(map(ConfigParser.load_config_file, names))
+    referred = _referred(contents) | _SWITCHES
+    for number, content in enumerate(contents[1:], start=1):
+        runs = {name for name, value in content.items() if _is_run(value)}
+        _refuse(names[:number], content, f' in "{names[number]}"', referred | runs)
+    _refuse(names, given, "", set())
+
+
+def _is_run(value: Any) -> bool:
+    """Whether a value is another run, or a list of expressions to be evaluated one after the other."""
+    if isinstance(value, str):
+        return value.startswith("%")
+    return isinstance(value, list) and any(isinstance(step, str) and step.startswith("$") for step in value)
+
+
+def _referred(content: Any) -> set[str]:
+    """Return the names that expressions refer to, as ``@name``, ``%name`` or ``@name#part``."""
+    if isinstance(content, Mapping):
+        return set().union(*map(_referred, content.values()))
+    if isinstance(content, list):
+        return set().union(*map(_referred, content))
+    return set(re.findall(r"[@%](\w+)", content)) if isinstance(content, str) else set()
+
+
+def _refuse(files: Sequence[str], given: Mapping[str, Any], where: str, new: Set[str]) -> None:
+    """Refuse settings that these files do not have, but for new names."""
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+    known = set(parser.get())
     for name, value in given.items():
-        first, *rest = name.replace("::", "#").split("#")
+        first, *rest = name.removeprefix("+").replace("::", "#").split("#")
         if value == "transfer" and rest[-1:] == ["warmup_objective"]:
-            raise InputError(f"--{name} transfer is now --{name} frozen_task.")
-        if first in known or first.startswith("_"):
+            raise InputError(f"--{name} transfer is now --{name} frozen_task{where}.")
+        if first.startswith("_") or (first in new and not rest):
             continue
-        if FORMER_SETTINGS.get(first, "").split("#")[0] in known:
+        if first in known:
+            _refuse_unknown_part(parser, [first, *rest], name, where)
+        elif FORMER_SETTINGS.get(first, "").split("#")[0] in known:
             path = "#".join([FORMER_SETTINGS[first], *rest])
-            meaning = _FORMER_VALUES.get((first, value))
-            raise InputError(f"--{name} is now --{path}{f' {meaning}' if meaning else ''}.")
-        similar = difflib.get_close_matches(first, sorted(known), n=1)
-        hint = f": did you mean --{similar[0]}?" if similar else ": the configuration files name all that there are."
-        raise InputError(f"There is no setting --{name}{hint}")
+            meaning = FORMER_VALUES.get((first, value)) if isinstance(value, str) else None
+            raise InputError(f"--{name}{where} is now --{path}{f' {meaning}' if meaning else ''}.")
+        else:
+            similar = difflib.get_close_matches(first, sorted(known), n=1)
+            others = ": the configuration files name all that there are."
+            hint = f": did you mean --{similar[0]}?" if similar else others
+            raise InputError(f"There is no setting --{name}{where}{hint}")
+
+
+def _refuse_unknown_part(parser: ConfigParser, parts: Sequence[str], name: str, where: str) -> None:
+    """Refuse a path through a part that is not there. Its last part may be new: components take further arguments."""
+    for number in range(1, len(parts) - 1):
+        above, path = "#".join(parts[:number]), "#".join(parts[: number + 1])
+        content = parser[above]
+        if isinstance(content, Mapping) and path not in parser:
+            similar = difflib.get_close_matches(parts[number], sorted(map(str, content)), n=1)
+            hint = f": did you mean --{above}#{similar[0]}?" if similar else f": --{above} has no {parts[number]}."
+            raise InputError(f"There is no setting --{name}{where}{hint}")
 
 
 def _refuse_places_that_are_rewritten(given: Mapping[str, str]) -> None:

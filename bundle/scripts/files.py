@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PLACES", "atomic_write", "bundle_root", "feed_digest"]
+__all__ = ["PLACES", "atomic_write", "bundle_root", "feed_digest", "remove_unfinished"]
 
 PLACES = ("input_dir", "dataset_dir", "output_dir", "model_dir", "datalist", "guide")
 """Settings that name files and folders, whatever these look like: a folder may be called 2024, $HOME or scan #1."""
@@ -37,6 +37,15 @@ def feed_digest(digest: Any, path: Path) -> None:
             digest.update(part)
 
 
+_UNFINISHED = ".unfinished"
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed left of :func:`atomic_write`; no other process may be writing there."""
+    for file in folder.glob(f".*{_UNFINISHED}"):
+        file.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file under another name, and rename it when it is complete.
@@ -50,7 +59,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
         yield unfinished
         unfinished.replace(path)

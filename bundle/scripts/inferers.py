@@ -159,6 +159,8 @@ class ConsistentInferer(Inferer):
         overlap: of neighbouring windows, as a fraction of the window; at least 0 and below 1.
         batch_size: number of slices that go through the network together.
         parts: from how many planes, at most, the LQ code is taken; from eight tiles where planes are tiled.
+        engine: has ``enhance_with_cue`` and ``encode_image`` as the network does, and takes its place for whole planes;
+            tiles share the moments of the network's own layers. Defaults to None: the network itself.
 
     Attributes:
         cue: v_z, (1, cue_channels), of a guide of the user's choice, for calls that give none; None: the prototype.
@@ -176,6 +178,7 @@ class ConsistentInferer(Inferer):
         overlap: float = 0.25,
         batch_size: int = 4,
         parts: int = 16,
+        engine: Any = None,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -192,6 +195,7 @@ class ConsistentInferer(Inferer):
         self.overlap = overlap
         self.batch_size = batch_size
         self.parts = parts
+        self.engine = engine
         self.cue: torch.Tensor | None = None
 
     @torch.no_grad()
@@ -229,15 +233,16 @@ class ConsistentInferer(Inferer):
         plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
         window = [min(size, side) for size, side in zip(plane, self._window(network), strict=True)]
         tiled = window != plane
+        engine: HQGNet = network if tiled or self.engine is None else self.engine
         if not sliced and not tiled:
-            return network.enhance_with_cue(inputs.to(device), cue).to(inputs.device)
+            return engine.enhance_with_cue(inputs.to(device), cue).to(inputs.device)
         norm = JointNorm(network)
         parts = self._spread_parts(inputs, slice_axis if sliced else None, window, tiled)
         if tiled:
             with norm.measure():
                 code = network.encode_parts(parts.to(device), cue)
         else:
-            chunks = [network.encode_image(chunk.to(device)) for chunk in parts.split(self.batch_size)]
+            chunks = [engine.encode_image(chunk.to(device)) for chunk in parts.split(self.batch_size)]
             code = torch.cat(chunks).mean(dim=0, keepdim=True)
 
         # Beyond the edge of a window the image goes on; the convolutions' zeros would be a dark frame.
@@ -245,7 +250,7 @@ class ConsistentInferer(Inferer):
 
         def enhance(batch: torch.Tensor) -> torch.Tensor:
             wider = F.pad(batch, [margin] * (2 * self.spatial_dims), mode="replicate")
-            pred = network.enhance_with_cue(wider, cue, code)
+            pred = engine.enhance_with_cue(wider, cue, code)
             for axis in range(2, pred.ndim):
                 pred = pred.narrow(axis, margin, batch.shape[axis])
             return pred
@@ -264,8 +269,7 @@ class ConsistentInferer(Inferer):
         )
         with norm.apply() if tiled else nullcontext():
             enhanced: Any = inferer(inputs, enhance)
-        result: torch.Tensor = enhanced
-        return result
+        return enhanced
 
     def _window(self, network: HQGNet) -> list[int]:
         """Side lengths of the window for a network."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .files import atomic_write, feed_digest
+from .files import atomic_write, bundle_root, feed_digest
 
 __all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest"]
 
@@ -80,9 +80,7 @@ class ModelSpec:
         """
         path = cls.path_beside(model_file)
         if not Path(model_file).is_file():
-            raise InputError(
-                f'There is no trained network "{model_file}": train one, or give its folder as --model_dir.'
-            )
+            raise InputError(f'There is no trained network "{model_file}": {_advice(Path(model_file))}')
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -115,6 +113,16 @@ class ModelSpec:
         content = {"version": VERSION, **{key: getattr(self, key) for key in (*_REQUIRED, *_OPTIONAL)}}
         with atomic_write(path) as unfinished:
             unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _advice(model_file: Path) -> str:
+    """Say where the network may be: trainings keep it in ``models`` below their folder of results."""
+    below = [model_file.parent / place / model_file.name for place in ("models", "output/models")]
+    trained = Path(bundle_root(), "output", "models", model_file.name)
+    found = next((file for file in (*below, trained) if file.is_file()), None)
+    if found is None:
+        return "train one, or give its folder as --model_dir."
+    return f'there is one in "{found.parent}", which --model_dir would take.'
 
 
 def content_digest(path: str | Path) -> str:

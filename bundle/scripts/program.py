@@ -180,8 +180,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, Command]]:
     add("input_dir", metavar="IN", help="a file, a DICOM series or a folder of them: ten images or more")
     add("model_dir", metavar="MODELS", help="folder of model.pt and model.json, which gets the limits")
     add("--samples", type=int, default=4, metavar="N", help="draws of the guide's cue for the uncertainty (4)")
-    add = command("export", _export, "Write a network as TorchScript")
-    add("output", metavar="OUT", help="the file to make, such as model.ts")
+    add = command("export", _export, "Write a network as TorchScript or ONNX, with its styles")
+    add("output", metavar="OUT", help="the file to make: model.onnx, model.ts, or model for both")
     add("--model_dir", metavar="MODELS", help="folder of model.pt and model.json (the network that comes along)")
     add = command("info", _info, "Tell of a network: scaling, styles, calibration; and of versions and device")
     add("--model_dir", metavar="MODELS", help="folder of model.pt and model.json (the network that comes along)")
@@ -200,6 +200,7 @@ def _add_enhance(add: Callable[..., argparse.Action]) -> None:
     add("--samples", type=int, metavar="N", help="draws of the guide's cue for a map of uncertainty; 0: no map")
     add("--resume", action="store_true", help="leave out what an earlier run has done")
     add("--device", help="cpu, cuda, cuda:1 (a GPU where there is one)")
+    add("--backend", choices=["torch", "onnxruntime", "tensorrt"], help="what computes the network (torch)")
     add(
         "--format", dest="output_format", choices=["source", "nifti"], help="of results: nifti turns volumes to .nii.gz"
     )
@@ -310,36 +311,26 @@ def _model_file(options: argparse.Namespace) -> Path:
 
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
-    from monai.bundle import ckpt_export
-
+    from .exporting import export_onnx, export_torchscript, onnx_package
     from .model_spec import ModelSpec
 
     model_file, output = _model_file(options), Path(options.output).expanduser()
     ModelSpec.load(model_file)
-    output = output if output.suffix else output.with_suffix(".ts")
-    require(not output.exists(), f'"{output}" is there already: name another file.')
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        ckpt_export(
-            net_id="network_def",
-            filepath=str(output),
-            ckpt_file=str(model_file),
-            meta_file=str(CONFIGS / "metadata.json"),
-            config_file=str(CONFIGS / "inference.yaml"),
-            key_in_ckpt="model" if _is_nested(model_file) else "",
-            model_dir=taken_literally(str(model_file.parent)),
-        )
-    except OSError as error:
-        raise InputError(f'"{output}" cannot be written: {error.strerror or error}.') from error
-    print(f"TorchScript: {output}")
+    files = [output] if output.suffix else [output.with_suffix(suffix) for suffix in (".ts", ".onnx")]
+    for file in files:
+        require(not file.exists(), f'"{file}" is there already: name another file.')
+    if files[-1].suffix == ".onnx":
+        onnx_package("onnxscript")
+    for file in files:
+        try:
+            if file.suffix == ".onnx":
+                export_onnx(model_file, file)
+            else:
+                export_torchscript(model_file, file, CONFIGS)
+        except OSError as error:
+            raise InputError(f'"{file}" cannot be written: {error.strerror or error}.') from error
+        print(f"{'ONNX' if file.suffix == '.onnx' else 'TorchScript'}: {file}")
     return 0
-
-
-def _is_nested(model_file: Path) -> bool:
-    """Whether weights are of version 0.3 or before, below the key ``model``."""
-    import torch
-
-    return "model" in torch.load(model_file, map_location="cpu", weights_only=True)
 
 
 def _info(options: argparse.Namespace, settings: Settings) -> int:

@@ -22,7 +22,8 @@ from .errors import InputError
 from .handlers.task_metrics import Hausdorff95, SurfaceDice, TaskAccuracy, TaskAUC, TaskDice
 from .inferers import ClassificationInferer, EnhancementInferer, SegmentationInferer
 from .networks import describe_definition
-from .transforms import ClassLabeld, ReadImaged
+from .transforms import MASK_VALUE, ClassLabeld, ReadImaged, TwoClassLabeld
+from .transforms.loading import values_in_words
 
 __all__ = [
     "TASKS",
@@ -87,7 +88,7 @@ class Task(ABC):
         return LABEL if self.image_labels else None
 
     def label_transforms(self) -> list[Transform]:
-        """Return the transforms of labels that are no images."""
+        """Return the transforms that turn labels, as they were read, into classes."""
         return []
 
     @abstractmethod
@@ -158,6 +159,8 @@ class SegmentationTask(Task):
     Args:
         num_classes: K, background included.
         loss_function: of logits (B, K, *spatial) and labels (B, 1, *spatial). Defaults to Dice plus cross-entropy.
+        inside: number that may stand for class 1 where there are two classes, see
+            :class:`scripts.transforms.TwoClassLabeld`. Defaults to 255.
 
     Raises:
         InputError: for fewer than two classes.
@@ -168,8 +171,13 @@ class SegmentationTask(Task):
     rising_metrics = ("dice", "surface_dice")
     image_labels = True
 
-    def __init__(self, num_classes: int, loss_function: nn.Module | None = None) -> None:
+    def __init__(self, num_classes: int, loss_function: nn.Module | None = None, inside: int = MASK_VALUE) -> None:
         super().__init__(num_classes, loss_function or DiceCELoss(to_onehot_y=True, softmax=True))
+        self.inside = inside
+
+    def label_transforms(self) -> list[Transform]:
+        """See :class:`Task`."""
+        return [TwoClassLabeld(LABEL, self.inside, allow_missing_keys=True)] if self.num_classes == 2 else []
 
     def inferer(self, spatial_dims: int, slice_axis: int = 2, divisor: int = 16) -> EnhancementInferer:
         """See :class:`Task`."""
@@ -188,23 +196,30 @@ class SegmentationTask(Task):
         return (self.num_classes, *spatial_size)
 
     @staticmethod
-    def count_classes(entries: Entries) -> int:
-        """Return one more than the highest class number in the label files.
+    def count_classes(entries: Entries) -> tuple[int, int]:
+        """Return one more than the highest class number in the label files, and the number of the inside.
+
+        Files that hold 0 and one other number are masks of two classes, and that number is the inside.
 
         Raises:
-            InputError: when a number below the highest never occurs.
+            InputError: when a number below the highest never occurs; it names a file with the highest.
         """
         read = ReadImaged(keys=[LABEL])
-        labels = [entry[LABEL] for entry in labelled_entries(entries)]
-        values = sorted({int(value) for label in labels for value in read({LABEL: label})[LABEL].unique()})
-        num_classes = max(values, default=0) + 1
-        missing = sorted(set(range(num_classes)) - set(values))
+        files: dict[float, str] = {}
+        for entry in labelled_entries(entries):
+            for value in read({LABEL: entry[LABEL]})[LABEL].unique().tolist():
+                files.setdefault(value, str(entry[LABEL]))
+        values = sorted(files)
+        if len(values) == 2 and values[0] == 0 and values[1] > 1 and values[1] == int(values[1]):
+            return 2, int(values[1])
+        missing = [number for number in range(len(values)) if number not in files]
         if missing:
             raise InputError(
-                f"The labels hold the values {', '.join(map(str, values[:8]))} but never {missing[0]}: number the "
-                "classes from 0 without gaps, or set --num_classes if a class is missing from the training images."
+                f'The labels hold {values_in_words(values)} (the last in "{files[values[-1]]}") but never '
+                f"{missing[0]}: number the classes from 0 without gaps, or set --num_classes if a class is missing "
+                "from the training images."
             )
-        return num_classes
+        return len(values), MASK_VALUE
 
 
 class ClassificationTask(Task):
@@ -307,11 +322,15 @@ def make_task(
     labelled = labelled_entries(entries)
     if name == "none" or not labelled:
         return None
+    inside = MASK_VALUE
     if num_classes is None:
-        num_classes = TASKS[name].count_classes(labelled)
+        if name == SegmentationTask.name:
+            num_classes, inside = SegmentationTask.count_classes(labelled)
+        else:
+            num_classes = ClassificationTask.count_classes(labelled)
         logger.info("num_classes: %d, counted in %d labels", num_classes, len(labelled))
     if name == SegmentationTask.name:
-        return SegmentationTask(num_classes, loss_function)
+        return SegmentationTask(num_classes, loss_function, inside)
     return ClassificationTask(
         num_classes, is_multi_label(labelled) if multi_label is None else multi_label, loss_function
     )

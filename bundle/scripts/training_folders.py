@@ -10,7 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from . import processes
 from .errors import InputError, require
+from .files import remove_unfinished
 
 __all__ = ["TrainingFolders"]
 
@@ -25,18 +27,20 @@ class TrainingFolders:
 
     Args:
         folders: that the training writes to. They are made where they are missing.
-        checkpoint: the file from which the training is resumed.
+        checkpoint: the file from which the training is resumed; None where it cannot be.
         results: the other files that the training replaces.
     """
 
-    def __init__(self, folders: Sequence[str | Path], checkpoint: str | Path, results: Sequence[str | Path]) -> None:
+    def __init__(
+        self, folders: Sequence[str | Path], checkpoint: str | Path | None, results: Sequence[str | Path]
+    ) -> None:
         self.folders = list(dict.fromkeys(Path(folder).expanduser().absolute() for folder in folders))
-        self.checkpoint = Path(checkpoint).expanduser().absolute()
+        self.checkpoint = None if checkpoint is None else Path(checkpoint).expanduser().absolute()
         self.results = [Path(file).expanduser().absolute() for file in results]
         self._locks: list[FileLock] = []
 
     def claim(self, resume: bool = False, overwrite: bool = False) -> None:
-        """Lock the folders until :meth:`release`.
+        """Lock the folders until :meth:`release`; of several processes the first does it for all.
 
         Args:
             resume: whether the training goes on from the checkpoint.
@@ -46,23 +50,30 @@ class TrainingFolders:
             InputError: when a folder holds results that are not to be replaced, cannot be written or is in use, or
                 there is nothing to resume from.
         """
+        processes.from_first(lambda: self._claim(resume, overwrite))
+
+    def _claim(self, resume: bool, overwrite: bool) -> None:
         require(
             not (resume and overwrite), "Give --resume True or --overwrite True: one goes on, the other begins anew."
         )
         if resume:
+            require(self.checkpoint is not None, "This training cannot be resumed: leave --resume out.")
             require(
-                self.checkpoint.is_file(),
+                self.checkpoint is not None and self.checkpoint.is_file(),
                 f'There is no checkpoint "{self.checkpoint}" to resume from: leave --resume out, or mend --output_dir.',
             )
         elif not overwrite:
-            earlier = [str(file) for file in (self.checkpoint, *self.results) if file.exists()]
+            files = [*([] if self.checkpoint is None else [self.checkpoint]), *self.results]
+            earlier = [str(file) for file in files if file.exists()]
+            resumed = "" if self.checkpoint is None else "go on with it (--resume True), "
             require(
                 not earlier,
-                f"There are results of another training ({', '.join(earlier)}): go on with it (--resume True), choose "
-                "another --output_dir, or replace them (--overwrite True).",
+                f"There are results of another training ({', '.join(earlier)}): {resumed}choose another --output_dir "
+                "or --model_dir, or replace them (--overwrite True).",
             )
         for folder in self.folders:
             self._lock(folder)
+            remove_unfinished(folder)
 
     def release(self) -> None:
         """Give the folders back."""

@@ -21,11 +21,13 @@ from .command_line import refuse_unknown_settings
 from .cues import collect_cues
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
+from .handlers import image_quality_metrics
 from .handlers.tracking_store import require_mlflow
 from .inference import calibrate, load_enhancer
 from .inferers import usable_device
 from .io import find_cases
 from .networks import HQGNet
+from .next_steps import say_what_next as say_what_next
 from .reports import SafetyThresholds
 from .settings_table import check_settings
 from .tasks import TASKS, Entries, Task, labelled_entries
@@ -34,7 +36,7 @@ from .training_folders import TrainingFolders
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
 
-_IMAGE_METRICS = ("psnr", "ssim", "ms_ssim", "haarpsi")
+_IMAGE_METRICS = ("ssim", "psnr", "ms_ssim", "haarpsi")
 
 
 def present(*groups: Any) -> list[Any]:
@@ -117,6 +119,12 @@ def check_training(
         min(patch_size) >= network.minimum_size,
         f"patch_size must be at least {network.minimum_size} along each axis for this network.",
     )
+    watched = choose_metric(settings["model_metric"], task, datalists)
+    measured = watched not in _IMAGE_METRICS or _has_references(datalists["validation"])
+    require(
+        measured or settings["early_stop#patience"] is None,
+        f"early_stop#patience has no {watched} to watch: no validation image has a reference.",
+    )
     if task is None or downstream is None:
         return
     require(
@@ -160,6 +168,32 @@ def choose_metric(model_metric: str | None, task: Task | None, datalists: Datali
         f"{labels}, not {model_metric}.",
     )
     return model_metric
+
+
+def validation_metrics(
+    entries: Entries, task: Task | None, spatial_dims: int, slice_axis: int
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return the metrics that can be measured: without a reference there is no SSIM, without a label no Dice.
+
+    Args:
+        entries: of the images that are validated or tested.
+        task: of the downstream network; None without one.
+        spatial_dims: of the networks, 2 or 3.
+        slice_axis: spatial axis of a volume along which its slices are stacked.
+
+    Returns:
+        The first metric, by its name, and the others; None and no others where nothing can be measured.
+    """
+    compared = _has_references(entries)
+    metrics: dict[str, Any] = dict(image_quality_metrics(_IMAGE_METRICS if compared else (), spatial_dims, slice_axis))
+    if task is not None and labelled_entries(entries):
+        metrics |= task.metrics()
+    first = next(iter(metrics), None)
+    return (None, {}) if first is None else ({first: metrics.pop(first)}, metrics)
+
+
+def _has_references(entries: Entries) -> bool:
+    return any(entry.get("reference") is not None for entry in entries)
 
 
 def check_downstream_experiment(settings: Settings, datalists: Datalists, task: Task | None) -> None:

@@ -14,6 +14,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
+from scripts.data.datalist import load_datalist
 from scripts.engines import EnhancementTrainer
 from scripts.errors import find_input_error
 
@@ -105,6 +106,15 @@ def test_held_out_images_are_checked_before_training_too(run: Run, dataset_dir: 
     assert "references" in sentence(run, **{"all_datalists#validation_fraction": 0.5})
 
 
+@pytest.mark.parametrize("folder", ["lq", "references"])
+def test_test_images_are_checked_before_training_too(run: Run, dataset_dir: Path, folder: str) -> None:
+    (tested,) = load_datalist(dataset_dir)["testing"]
+    (dataset_dir / folder / Path(tested["image"]).name).write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    told = sentence(run)
+    assert folder in told
+    assert Path(tested["image"]).name in told
+
+
 def test_label_of_another_shape(run: Run, dataset_dir: Path) -> None:
     (dataset_dir / "labels").mkdir()
     for file in (dataset_dir / "lq").iterdir():
@@ -158,6 +168,12 @@ def test_early_stop_without_a_metric_to_watch(run: Run) -> None:
 @pytest.mark.parametrize("name", ["epochs", "steps_per_epoch", "batch_size", "val_interval"])
 def test_counts_below_one(run: Run, name: str) -> None:
     assert name in sentence(run, **{name: 0})
+
+
+def test_early_stop_without_a_reference_to_measure_by(run: Run, dataset_dir: Path) -> None:
+    for file in (dataset_dir / "references").iterdir():
+        file.unlink()
+    assert "no ssim to watch" in sentence(run, **{"early_stop#patience": 2})
 
 
 def test_no_loss_with_a_weight(run: Run) -> None:

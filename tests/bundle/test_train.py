@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -176,6 +178,19 @@ def test_datasets_without_references_or_held_out_patients_train(run: Run, datase
         file.unlink()
     run()
     assert (tmp_path / "model_dir" / "model.pt").is_file()
+
+
+def test_without_references_nothing_is_measured_and_the_last_line_says_what_to_do(
+    run: Run, dataset_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(dataset_dir / "references")
+    with caplog.at_level(logging.INFO):
+        run()
+    assert not re.search(r"\bnan\b", caplog.text)
+    assert "the network of epoch 2 is kept" in caplog.text
+    captured = capsys.readouterr()
+    assert f"--model_dir {tmp_path / 'model_dir'}" in captured.out.splitlines()[-1]
+    assert "\r" not in captured.err
 
 
 def test_colour_pictures_train(run: Run, dataset_dir: Path, tmp_path: Path) -> None:

@@ -41,6 +41,18 @@ def test_the_downstream_network_is_trained_beside_an_enhancement_that_stays(run:
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
+@pytest.mark.usefixtures("labelled_dir")
+def test_the_downstream_network_of_another_training_stays_without_a_word(run: Run, tmp_path: Path) -> None:
+    run(task="none", epochs=1)
+    earlier = tmp_path / "model_dir" / "downstream.pt"
+    earlier.write_bytes(b"hours of training")
+    for words, message in (({}, "--overwrite True"), ({"resume": True}, "cannot be resumed")):
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
+            run(*ALONE, **words)
+        assert message in str(find_input_error(caught.value))
+    assert earlier.read_bytes() == b"hours of training"
+
+
 def test_without_labels_it_is_refused(run: Run) -> None:
     run(task="none", epochs=1)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error

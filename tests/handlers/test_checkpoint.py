@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,46 @@ def test_resumed_saver_does_not_replace_a_better_model(tmp_path: Path) -> None:
     second.load_state_dict(first.state_dict())
     set_value(module, 2.0)
     evaluate(second, ssim=0.8)
+    assert saved_value(tmp_path / "model.pt") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "epoch", "metrics", "reason"),
+    [
+        (None, 1, {}, "it is the newest"),
+        ("ssim", 1, {}, "nothing is there to measure ssim by"),
+        ("ssim", 1, {"ssim": 0.5}, "ssim counts after the warm-up, which ends with epoch 2"),
+        ("ssim", 3, {"ssim": float("nan")}, "its ssim could not be measured"),
+    ],
+)
+def test_it_says_which_network_is_kept_and_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, metric: str, epoch: int, metrics: dict[str, float], reason: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        evaluate(ModelSaver(network(1.0), tmp_path / "model.pt", metric, after_epoch=2), epoch, **metrics)
+    assert f"the network of epoch {epoch} is kept in {tmp_path / 'model.pt'}: it is the newest" in caplog.text
+    assert reason in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device\nat inline")]
+)
+def test_a_full_disk_is_told_and_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    module = network(1.0)
+    saver = ModelSaver(module, tmp_path / "model.pt")
+    evaluate(saver)
+
+    def full(state: Any, file: Path, *arguments: Any, **kwargs: Any) -> None:
+        file.write_bytes(b"the beginning")
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    set_value(module, 2.0)
+    with pytest.raises(InputError, match=r'model.pt" cannot be written .No space left on device.: make room'):
+        evaluate(saver)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
     assert saved_value(tmp_path / "model.pt") == 1.0
 
 
@@ -190,7 +232,7 @@ def test_interrupted_save_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(InputError, match="no space left"):
         saver(trainer)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert torch.load(saver.path, weights_only=True)["trainer"]["iteration"] == 3

@@ -27,6 +27,17 @@ def test_inference_needs_images_and_a_place(input_dir: str, output_dir: str, mes
         runs.begin_inference(input_dir, None, output_dir, {})
 
 
+@pytest.mark.parametrize(("folder", "supplied"), [("models", True), ("output/models", False)])
+def test_the_log_says_whether_the_network_is_the_supplied_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, folder: str, supplied: bool
+) -> None:
+    file = f"{tmp_path}/{folder}/model.pt"
+    with caplog.at_level(logging.INFO):
+        runs.say_network(file, str(tmp_path))
+    assert f'The network is "{file}"' in caplog.text
+    assert ("It came with the bundle; --model_dir takes one of your own" in caplog.text) is supplied
+
+
 def test_without_an_input_there_is_nothing_yet() -> None:
     assert runs.find_inputs("") == ([], [])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .epoch_sampler import EpochSampler, shared_sampler
 from .seeded_samples import SeededSamples
+from .test_images import check_test_images
 from .unpaired import (
     CLEAN,
     DEGRADED,
@@ -35,5 +36,6 @@ __all__ = [
     "SeededSamples",
     "UnpairedDataset",
     "WiderVariety",
+    "check_test_images",
     "shared_sampler",
 ]

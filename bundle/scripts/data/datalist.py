@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from ..errors import InputError, run_command
 from ..io import dicom_patient, image_format, image_stem, natural_order, read_json, write_json
 from ..io.folders import walk_folders
+from .companions import attach_companions
 from .copies import drop_copies
 from .entries import LISTS, Datalist, Entry, check_lists, paths_of, read_entry
 
@@ -212,7 +212,8 @@ def make_datalist(
     holds DICOM files (a series). Hidden files, thumbnails, and files of another kind, are passed over. An image that
     is there several times, by links or as a copy, counts once. A label or reference has the
     same path below its folder as its image, save for the suffix, or the same name; ``labels/lq/`` and ``labels/hq/``
-    tell the domains apart where both use the same names.
+    tell the domains apart where both use the same names. Labels and references that no image takes are pointed out,
+    see :func:`scripts.data.companions.attach_companions`.
 
     *Patients.* What stands in a sub-folder of ``lq/`` or ``hq/`` belongs to the patient for whom the first sub-folder
     is named; a file or a series folder directly below ``lq/`` or ``hq/`` is a patient of its own, known by its name
@@ -243,9 +244,7 @@ def make_datalist(
         )
     domains = {name: _find_images(folder / name) for name in ("lq", "hq")}
     drop_copies(domains)
-    told_apart = any((folder / "labels" / name).is_dir() for name in domains)
-    for name, entries in domains.items():
-        _attach(entries, "label", folder / "labels" / name if told_apart else folder / "labels")
+    attach_companions(folder, domains)
     patients = sorted({entry["patient"] for entry in domains["lq"]})
     validation, testing = _draw(patients, validation_fraction, test_fraction, seed)
     held_out = validation | testing
@@ -255,7 +254,8 @@ def make_datalist(
         "validation": [entry for entry in domains["lq"] if entry["patient"] in validation],
         "testing": [entry for entry in domains["lq"] if entry["patient"] in testing],
     }
-    _attach(lists["validation"] + lists["testing"], "reference", folder / "references")
+    for entry in lists["training_lq"]:
+        entry.pop("reference", None)  # training is unpaired
     if not held_out:
         logger.info("%s: no patient is held out for validation or test (%d LQ patients)", folder, len(patients))
     left_out = len(domains["hq"]) - len(lists["training_hq"])
@@ -329,30 +329,6 @@ def _located(image: Path, location: Path, patient: str) -> Entry:
 
 def _without_location(entry: Entry) -> Entry:
     return {key: value for key, value in entry.items() if key != "location"}
-
-
-def _attach(entries: Sequence[Entry], key: str, root: Path) -> None:
-    """Add the files below ``root`` to the entries: by their path below it, or by a name that only one of each has."""
-    if not root.is_dir():
-        return
-    by_location: dict[str, str] = {}
-    by_name: dict[str, list[str]] = {}
-    for here, files in walk_folders(root):
-        formats = {file.name: image_format(file) for file in files}
-        kinds = {"nifti", "raster"} if here != root else {"nifti", "raster", "dicom"}
-        paths = [here] if here != root and "dicom" in formats.values() else []
-        paths += [here / name for name, kind in formats.items() if kind in kinds]
-        for path in paths:
-            location = path.relative_to(root).parent / image_stem(path)
-            by_location[location.as_posix()] = str(path)
-            by_name.setdefault(location.name, []).append(str(path))
-    entries_of_name = Counter(Path(entry["location"]).name for entry in entries)
-    for entry in entries:
-        name = Path(entry["location"]).name
-        unique = len(by_name.get(name, [])) == 1 and entries_of_name[name] == 1
-        found = by_location.get(entry["location"]) or (by_name[name][0] if unique else None)
-        if found is not None:
-            entry[key] = found
 
 
 def _draw(patients: Sequence[str], validation: float, testing: float, seed: int) -> tuple[set[str], set[str]]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ class UnpairedDataset(Dataset[Item]):
         seed: seed of everything random.
         cache_rate: fraction of the entries that is kept in memory; the others are read at every draw, and what is
             wrong with them shows no sooner.
-        progress: whether a progress bar is shown while the cache is filled.
+        progress: whether a progress bar is shown while the cache is filled, on a terminal.
 
     Raises:
         InputError: for an empty domain, an entry that cannot be prepared, or one for which there is no high-quality
@@ -145,6 +146,7 @@ class UnpairedDataset(Dataset[Item]):
         self._data, self._guide_data = data, guide_data
         self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=(), guide_keys=())
         prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
+        progress = progress and sys.stderr.isatty()
         try:
             self.images, self.guides = (
                 CacheDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)

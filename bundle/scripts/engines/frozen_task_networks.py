@@ -183,7 +183,7 @@ def train_downstream(
         loss_function=loss_function,
         train_handlers=[
             LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
-            ProgressBar(desc=name, persist=False),
+            ProgressBar(desc=name, persist=False, disable=None),  # none in a log file
         ],
         decollate=False,
     )

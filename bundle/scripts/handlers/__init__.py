@@ -9,7 +9,9 @@ from .loss_log import LossLog
 from .metrics import ImageQuality, SlicewiseMetric, image_quality, image_quality_metrics
 from .normalization import BatchNormUpdate
 from .panels import ImagePanels, compose_panel
+from .progress import TrainingProgress, is_terminal
 from .prototype import PrototypeUpdate
+from .resume_record import ResumeRecord
 from .stopping import EarlyStop, PauseAfter
 from .task_metrics import (
     Hausdorff95,
@@ -32,6 +34,7 @@ __all__ = [
     "ModelSaver",
     "PauseAfter",
     "PrototypeUpdate",
+    "ResumeRecord",
     "RunTracker",
     "SlicewiseMetric",
     "SurfaceDice",
@@ -39,10 +42,12 @@ __all__ = [
     "TaskAccuracy",
     "TaskDice",
     "TrainingCheckpoint",
+    "TrainingProgress",
     "classification_pairs",
     "compose_panel",
     "image_quality",
     "image_quality_metrics",
+    "is_terminal",
     "load_downstream",
     "load_model",
     "segmentation_pairs",

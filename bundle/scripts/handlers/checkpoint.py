@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint, DiskSaver
+from ignite.handlers import Checkpoint
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
+from ..files import atomic_write
 from ..model_spec import ModelSpec
 from ..networks import network_from_description
 
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
-# An untracked training has no run to go on with.
-_DISPENSABLE = {"tracker"}
+# An untracked training has no run to go on with, and earlier checkpoints have no record.
+_DISPENSABLE = {"tracker", "record"}
 # Objects that have another name in the checkpoints of version 0.3 and before.
 _RENAMED = {"clean_readers": "frozen_task_networks"}
 
@@ -119,7 +120,10 @@ class ModelSaver:
         # A metric that was a number before and is none now is no improvement.
         if self.best > -math.inf and not value > self.best:
             return
-        if not math.isnan(value):
+        if math.isnan(value):
+            reason = self._why_newest(engine)
+            logger.info("the network of epoch %d is kept in %s: %s", engine.state.epoch, self.path, reason)
+        else:
             self.best = value
             logger.info("best %s so far: %.4f, saved to %s", self.metric, value, self.path)
         for path, network in {self.path: self.network, **self.beside}.items():
@@ -129,6 +133,16 @@ class ModelSaver:
                 _write(network.state_dict(), path)
         if self.description is not None:
             self.description.save(self.path)
+
+    def _why_newest(self, engine: Engine) -> str:
+        """Say why no metric was compared."""
+        if self.metric is None:
+            return "it is the newest"
+        if self.metric not in engine.state.metrics:
+            return f"it is the newest, and nothing is there to measure {self.metric} by"
+        if engine.state.epoch <= self.after_epoch:
+            return f"it is the newest; {self.metric} counts after the warm-up, which ends with epoch {self.after_epoch}"
+        return f"it is the newest; its {self.metric} could not be measured"
 
     def state_dict(self) -> dict[str, float]:
         """Return the best metric, for a resumed training."""
@@ -171,7 +185,8 @@ class TrainingCheckpoint:
         epoch, last = engine.state.epoch, engine.state.max_epochs
         if epoch % self.interval == 0 or epoch == last or engine.should_terminate:
             objects = {**self.objects, "scalers": getattr(engine, "scalers", {}), "trainer": engine}
-            # A function, not a DiskSaver: ignite removes the last file of a DiskSaver before it writes the next.
+            # A function, not a DiskSaver: ignite removes the last file of a DiskSaver before it writes the next, and a
+            # killed process leaves files behind whose names tell nothing.
             Checkpoint(objects, lambda state, name, metadata: _write(state, self.path))(engine)
 
     def resume(self, engine: Engine, pause_after: int | None = None) -> None:
@@ -274,7 +289,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(state: Mapping[str, Any], path: Path) -> None:
     """Write a file that is complete or not there at all."""
-    DiskSaver(path.parent, atomic=True, require_empty=False)(state, path.name)
+    try:
+        with atomic_write(path) as unfinished:
+            torch.save(state, unfinished)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer has no error of its own for a full disk
+        reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or ["unknown error"])[0]
+        raise InputError(
+            f'"{path}" cannot be written ({reason}): make room, then go on with --resume True. What was there stays.'
+        ) from error
 
 
 def _load_state(item: Any, state: Mapping[str, Any], name: str) -> None:

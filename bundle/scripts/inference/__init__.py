@@ -5,19 +5,23 @@
 from .batch import INTERRUPTED, BatchEnhancement
 from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate, inference_preprocessing, measured
 from .case_segmenter import CaseSegmenter
+from .engines import BACKENDS, OnnxEngine, find_engine
 from .loading import describe_settings, load_enhancer
 from .saving import SaveImageAsSourced
 
 __all__ = [
+    "BACKENDS",
     "INTERRUPTED",
     "BatchEnhancement",
     "CaseEnhancer",
     "CaseSegmenter",
     "Cue",
     "EnhancedCase",
+    "OnnxEngine",
     "SaveImageAsSourced",
     "calibrate",
     "describe_settings",
+    "find_engine",
     "inference_preprocessing",
     "load_enhancer",
     "measured",

@@ -258,7 +258,7 @@ def calibrate(
     if len(cases) < SafetyThresholds.LEAST_CASES:
         raise InputError(f"Calibration needs at least {SafetyThresholds.LEAST_CASES} images, not {len(cases)}.")
     values = []
-    for case in tqdm(cases, desc="calibrating", unit="case"):
+    for case in tqdm(cases, desc="calibrating", unit="case", disable=None):
         image = open_case(case)
         values.append(measured(image, enhancer(image)).values)
     thresholds = SafetyThresholds.calibrate(values)

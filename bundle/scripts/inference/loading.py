@@ -43,7 +43,13 @@ def load_enhancer(
 
 
 def describe_settings(
-    guide: str | None, samples: int, seed: int, window: object = None, overlap: float = 0.25, amp: bool = False
+    guide: str | None,
+    samples: int,
+    seed: int,
+    window: object = None,
+    overlap: float = 0.25,
+    amp: bool = False,
+    backend: str = "torch",
 ) -> str:
     """Return in words what a result depends on besides source and weights; derived images and reports keep it.
 
@@ -54,8 +60,10 @@ def describe_settings(
         window: see :class:`scripts.inferers.ConsistentInferer`.
         overlap: likewise.
         amp: mixed precision.
+        backend: see :func:`find_engine`.
     """
     return (
         f"guided by {guide or 'the stored prototype'}, {samples or 'no'} draws of the cue (seed {seed}), "
         f"window {window or 'by default'}, overlap {overlap}, mixed precision {amp}"
+        + ("" if backend == "torch" else f", by {backend}")
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sized
+from pathlib import Path
 from typing import Any
 
 from .. import processes
@@ -106,6 +107,20 @@ def begin_inference(input_dir: str, datalist: str | None, output_dir: str, flags
     require(bool(output_dir), "Say where results go: --output_dir FOLDER.")
     check_flags(flags)
     processes.join()
+
+
+def say_network(model_file: str, root: str) -> None:
+    """Log which network is used: somebody who has just trained one may think that it is theirs.
+
+    Args:
+        model_file: of the network.
+        root: folder of the bundle.
+    """
+    if not processes.is_first():
+        return
+    is_supplied = Path(model_file).resolve().parent == Path(root, "models").resolve()
+    told = " It came with the bundle; --model_dir takes one of your own training." if is_supplied else ""
+    logger.info('The network is "%s".%s', model_file, told)
 
 
 def begin_calibration(input_dir: str | Iterable[str], datalist: str | None) -> None:

@@ -11,6 +11,7 @@ from .haar_split import HaarSplit
 from .hqgnet import GuidedEnhancement, HQGNet, draw_cues, mean_and_deviation
 from .joint_norm import JointNorm
 from .layer_features import LayerFeatures
+from .stand_alone import OnnxSignature, StandAlone
 from .variational_norm import AdaLIN, CuelessNorm, VariationalInformationNorm
 from .wavelet_transform import WaveletTransform
 
@@ -28,6 +29,8 @@ __all__ = [
     "HaarSplit",
     "JointNorm",
     "LayerFeatures",
+    "OnnxSignature",
+    "StandAlone",
     "VariationalInformationNorm",
     "WaveletTransform",
     "at_least_float32",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .degradation import RandScannerDegradation, RandScannerDegradationd, ScannerDegradation
 from .intensity import RescaleIntensityd
-from .labels import ClassLabeld
+from .labels import MASK_VALUE, ClassLabeld, TwoClassLabeld
 from .loading import CheckImaged, OrientVolumesd, ReadImaged
 from .noise import estimate_noise, fit_noise
 from .poor_scanner import RandPoorScanner
@@ -16,6 +16,7 @@ from .structures import RandStructuresd
 from .tone import RandToneCurve
 
 __all__ = [
+    "MASK_VALUE",
     "SLICE_AXIS",
     "CheckImaged",
     "ClassLabeld",
@@ -31,6 +32,7 @@ __all__ = [
     "RestoreSourced",
     "ScannerDegradation",
     "SliceAxisd",
+    "TwoClassLabeld",
     "estimate_noise",
     "fit_noise",
 ]

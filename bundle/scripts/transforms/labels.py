@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of whole images: the class, or the classes, of an image."""
+"""Labels that become classes: those of whole images, and masks of two values."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -17,7 +18,12 @@ from monai.utils import CommonKeys
 from ..errors import InputError
 from .loading import image_name
 
-__all__ = ["ClassLabeld"]
+__all__ = ["MASK_VALUE", "ClassLabeld", "TwoClassLabeld"]
+
+MASK_VALUE = 255
+"""What most programs write for the inside when they save a mask as a picture."""
+
+logger = logging.getLogger(__name__)
 
 
 class ClassLabeld(MapTransform):
@@ -90,6 +96,41 @@ class ClassLabeld(MapTransform):
         if not all(_is_whole_number(value) and value in (0, 1) for value in label):
             raise InputError(f"{name} is {list(label)}: give {due}")
         return torch.tensor(label, dtype=torch.float32)
+
+
+class TwoClassLabeld(MapTransform):
+    """Let the label images of two classes be 0 and 1 where a file has another number for the inside.
+
+    Public data sets draw their masks in 0 and 255. A label that holds nothing but 0 and that number becomes 0 and 1,
+    which is told once. Every other label stays as it is, for :class:`scripts.transforms.CheckImaged` to judge.
+
+    Args:
+        keys: keys of the labels, read from files.
+        inside: the number of the inside. Defaults to 255.
+        allow_missing_keys: whether to skip keys that an item lacks. Defaults to False.
+    """
+
+    def __init__(self, keys: KeysCollection, inside: int = MASK_VALUE, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.inside = inside
+        self._is_told = False
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Convert the labels of one item."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            label = item[key]
+            is_inside = label == self.inside
+            if self.inside == 1 or not bool(is_inside.any()) or not bool((is_inside | (label == 0)).all()):
+                continue
+            item[key] = is_inside.to(torch.uint8)
+            if not self._is_told:
+                self._is_told = True
+                logger.warning(
+                    "%s holds 0 and %d: here and in labels like it, %d is class 1",
+                    *(image_name(label), self.inside, self.inside),
+                )
+        return item
 
 
 def _is_whole_number(value: Any) -> bool:

@@ -23,7 +23,7 @@ from ..io import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, open_image
 from ..io.upright import upright
 from .slices import ACQUISITION_AXIS, through_plane_axis
 
-__all__ = ["PADDING", "CheckImaged", "OrientVolumesd", "ReadImaged", "image_name"]
+__all__ = ["PADDING", "CheckImaged", "OrientVolumesd", "ReadImaged", "image_name", "values_in_words"]
 
 LARGEST_DISTANCE = 0.5
 """Voxels by which a label may lie beside its image: rounding of headers, and no more."""
@@ -259,9 +259,16 @@ class CheckImaged(MapTransform):
         wrong = values[(values < 0) | (values >= self.num_classes) | (values != values.round())]
         if wrong.numel():
             raise InputError(
-                f"{name} holds the value {float(wrong[-1]):g} but classes go from 0 to {self.num_classes - 1}: "
+                f"{name} holds {values_in_words(values.tolist())} but classes go from 0 to {self.num_classes - 1}: "
                 "renumber the label, or set --num_classes"
             )
+
+
+def values_in_words(values: Sequence[float], most: int = 8) -> str:
+    """Return sorted values for a sentence: "the value 3", "the values 0, 1, 255"; of many, some and the last."""
+    words = list(dict.fromkeys(f"{value:g}" for value in values))  # one NaN is like another
+    shown = words if len(words) <= most else [*words[: most - 2], "...", words[-1]]
+    return f"the value{'s' * (len(words) != 1)} {', '.join(shown)}"
 
 
 def _distance_between_grids(label: torch.Tensor, image: torch.Tensor) -> float | None:

@@ -1,0 +1,28 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scripts.data import check_test_images
+from scripts.errors import InputError
+
+
+def test_every_image_is_read_and_the_references_of_styles_too() -> None:
+    read: list[Any] = []
+    entries = [{"image": "a", "reference": "b", "references": {"T1": "c", "T2": "d"}}, {"image": "e", "label": "f"}]
+    check_test_images(entries, read.append)
+    assert read == [entries[0], {"image": "c"}, {"image": "d"}, entries[1]]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(InputError('"a" is empty'), '^"a" is empty$'), (KeyError("x"), "cannot prepare .a.: 'x'")]
+)
+def test_what_cannot_be_read_is_named(error: Exception, message: str) -> None:
+    def read(item: dict[str, Any]) -> None:
+        raise RuntimeError("applying transform") from error
+
+    with pytest.raises(InputError, match=message if isinstance(error, InputError) else "cannot prepare .a.: applying"):
+        check_test_images([{"image": "a"}], read)
