@@ -259,6 +259,7 @@ def test_a_tiny_ablation_ends_with_tables(tiny: dict[str, Any], capsys: pytest.C
     assert {variant for variant, _ in rows} == {"full", *names}
     assert float(rows["with-instance-norm", "follow"]["mean"]) == pytest.approx(0.0, abs=1e-6)
     assert rows["with-instance-norm", "own"]["verdict"] == "one seed says nothing"
+    assert 0.0 <= float(rows["full", "style_share"]["mean"]) <= 1.0
     for variant, setting, value in (("with-instance-norm", "modulation", "instance"), (names[1], "variational", False)):
         folder = tiny["output"] / "variants" / variant / "seed0"
         assert json.loads((folder / "model.json").read_text())["network"][setting] == value

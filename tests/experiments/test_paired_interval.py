@@ -46,7 +46,7 @@ def test_one_seed_has_no_interval() -> None:
 def test_it_holds_the_truth_as_often_as_it_says(seeds: float, patients: float) -> None:
     random = np.random.RandomState(1)
     held = []
-    for _ in range(400):
+    for _ in range(200):
         drawn = seeds * random.randn(3, 1) + patients * random.randn(1, 10) + random.randn(3, 10)
         found = paired_interval(drawn)
         held.append(found.low <= 0.0 <= found.high)
