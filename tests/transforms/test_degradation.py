@@ -169,3 +169,14 @@ def test_an_image_that_cannot_be_degraded_is_refused(image: np.ndarray, message:
 def test_blur_dims_beyond_the_image_are_refused() -> None:
     with pytest.raises(InputError, match="blur_dims"):
         ScannerDegradation(blur_dims=(0, 2))(disc(8, 8))
+
+
+def test_images_on_a_fixed_scale_have_normal_noise_and_are_cut_off() -> None:
+    dark, grey, bright = (np.full((1, 128, 128), value, np.float32) for value in (0.0, 0.5, 1.0))
+    degrade = ScannerDegradation(**{**NOTHING, "noise_std": 0.05}, magnitude=False)
+    assert abs(degrade(grey).mean() - 0.5) < 1e-3
+    assert abs(degrade(grey).std() - 0.05) < 2e-3
+    # Half of the noise is cut off, and the rest keeps its scale.
+    assert abs((degrade(dark) == 0).mean() - 0.5) < 0.02
+    assert abs((degrade(bright) == 1).mean() - 0.5) < 0.02
+    assert degrade(bright).max() == 1

@@ -15,6 +15,8 @@ from monai.transforms import (
     GaussianSmooth,
     MapTransform,
     RandBiasField,
+    RandGaussianNoise,
+    Randomizable,
     RandomizableTransform,
     RandRicianNoise,
     Resize,
@@ -46,6 +48,9 @@ class ScannerDegradation(Transform):
     The result is divided by its maximum where that exceeds 1, so that nothing is saturated. The bias field is the same
     in all channels.
 
+    Photographs, CT and other images on a fixed scale are no magnitude images (``magnitude=False``): their noise is
+    normal, :math:`x \leftarrow x + n_1` (:class:`monai.transforms.RandGaussianNoise`), and they are cut off at 0 and 1.
+
     Args:
         gamma: exponent of the contrast change; 1 leaves the contrast as it is.
         bias_strength: the polynomial's coefficients are drawn from `[-bias_strength, bias_strength]`; 0 for no bias.
@@ -57,6 +62,7 @@ class ScannerDegradation(Transform):
         blur_dims: spatial axes (0 is the first one after the channel) that smoothing and low resolution act on, all of
             them by default. Volumes of thick slices keep their slice axis out: `(0, 1)` where slices are the last axis.
         bias_degree: degree of the polynomial.
+        magnitude: whether images are magnitude images, as in MR.
 
     Raises:
         InputError: for a parameter outside its range.
@@ -73,6 +79,7 @@ class ScannerDegradation(Transform):
         noise_seed: int = 0,
         blur_dims: Sequence[int] | None = None,
         bias_degree: int = 3,
+        magnitude: bool = True,
     ) -> None:
         for name, value in (("gamma", gamma), ("zoom", zoom)):
             if not value > 0:
@@ -91,6 +98,7 @@ class ScannerDegradation(Transform):
         self.noise_seed = noise_seed
         self.blur_dims = None if blur_dims is None else tuple(blur_dims)
         self.bias_degree = bias_degree
+        self.magnitude = magnitude
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
         """Degrade an image.
@@ -134,12 +142,17 @@ class ScannerDegradation(Transform):
             small = [max(1, round(n * self.zoom)) if d in blur_dims else n for d, n in enumerate(size)]
             x = Resize(size, mode="bilinear" if spatial_dims == 2 else "trilinear")(Resize(small, mode="area")(x))
         if self.noise_std > 0:
-            noise = RandRicianNoise(prob=1.0, std=float(self.noise_std), sample_std=False)
+            std = float(self.noise_std)
+            noise: Randomizable = (
+                RandRicianNoise(prob=1.0, std=std, sample_std=False)
+                if self.magnitude
+                else RandGaussianNoise(prob=1.0, std=std, sample_std=False)
+            )
             noise.set_random_state(self.noise_seed)
-            x = torch.as_tensor(noise(x))
+            x = torch.as_tensor(noise(x))  # type: ignore[operator]
         x = convert_to_tensor(x, track_meta=False)
         # Interpolation may undershoot 0 by a rounding error.
-        x = (x / x.max().clamp_min(1.0)).clamp_min(0)
+        x = (x / x.max().clamp_min(1.0)).clamp_min(0) if self.magnitude else x.clamp(0, 1)
         return convert_to_dst_type(x, dst=img, dtype=torch.float32 if isinstance(img, torch.Tensor) else np.float32)[0]
 
 
@@ -158,6 +171,7 @@ class RandScannerDegradation(RandomizableTransform):
         blur_dims: spatial axes that smoothing and low resolution act on; all of them by default.
         bias_degree: degree of the bias field's polynomial.
         prob: probability that an image is degraded at all.
+        magnitude: see :class:`ScannerDegradation`.
 
     Raises:
         InputError: for a range that is not two ascending numbers, or that holds forbidden values.
@@ -178,6 +192,7 @@ class RandScannerDegradation(RandomizableTransform):
         blur_dims: Sequence[int] | None = None,
         bias_degree: int = 3,
         prob: float = 1.0,
+        magnitude: bool = True,
     ) -> None:
         RandomizableTransform.__init__(self, prob)
         self.ranges: dict[str, tuple[float, float]] = {
@@ -189,6 +204,7 @@ class RandScannerDegradation(RandomizableTransform):
         }
         self.blur_dims = blur_dims
         self.bias_degree = bias_degree
+        self.magnitude = magnitude
         # Both ends are tried, so that a forbidden value is refused here and not in the middle of an epoch.
         for end in (0, 1):
             self.degradation = self._degradation({name: ends[end] for name, ends in self.ranges.items()})
@@ -212,6 +228,7 @@ class RandScannerDegradation(RandomizableTransform):
             noise_seed=noise_seed,
             blur_dims=self.blur_dims,
             bias_degree=self.bias_degree,
+            magnitude=self.magnitude,
         )
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
@@ -247,6 +264,7 @@ class RandScannerDegradationd(RandomizableTransform, MapTransform):
         blur_dims: see :class:`RandScannerDegradation`.
         bias_degree: see :class:`RandScannerDegradation`.
         prob: probability that an item is degraded at all.
+        magnitude: see :class:`ScannerDegradation`.
         allow_missing_keys: do not raise an error where a key is missing.
     """
 
@@ -261,6 +279,7 @@ class RandScannerDegradationd(RandomizableTransform, MapTransform):
         blur_dims: Sequence[int] | None = None,
         bias_degree: int = 3,
         prob: float = 1.0,
+        magnitude: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
@@ -274,6 +293,7 @@ class RandScannerDegradationd(RandomizableTransform, MapTransform):
             blur_dims=blur_dims,
             bias_degree=bias_degree,
             prob=1.0,
+            magnitude=magnitude,
         )
 
     def set_random_state(

@@ -33,7 +33,8 @@ class RandPoorScanner(Compose):
         zoom_range: see :class:`RandScannerDegradation`.
         noise_std_range: see :class:`RandScannerDegradation`. Defaults to what :func:`scripts.transforms.fit_noise`
             finds in the low-quality set, and to 0.02 to 0.14 until then.
-        percentiles: of the degraded image, which become 0 and 1; None for images that a fixed window scales.
+        percentiles: of the degraded image, which become 0 and 1; None for images that a fixed window scales,
+            which are no magnitude images either, see :class:`ScannerDegradation`.
         no_signal: see :class:`RandToneCurve`.
 
     Raises:
@@ -54,7 +55,9 @@ class RandPoorScanner(Compose):
     ) -> None:
         self.fits_noise = noise_std_range is None
         noise = noise_std_range or DEFAULT_NOISE
-        degradation = RandScannerDegradation(gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise)
+        degradation = RandScannerDegradation(
+            gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise, magnitude=percentiles is not None
+        )
         tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob, no_signal=no_signal)
         parts: list[Transform] = [tone, degradation]
         if percentiles:
