@@ -37,6 +37,7 @@ SIZES = {
 def save_model(folder: Path, network: dict[str, Any]) -> Path:
     """Save a network whose result depends on its cue, with two styles."""
     torch.manual_seed(0)
+    network = {"spatial_dims": 2, "in_channels": 1, **network}
     built = HQGNet(**network)
     for name, weight in built.named_parameters():
         if "scale_and_shift" in name or "full_resolution.second" in name or "final" in name:
