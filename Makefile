@@ -19,7 +19,7 @@ DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark export-speed speed costs label test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark export-speed speed costs scaling gpu label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -62,35 +62,9 @@ json: $(VENV)/.installed-test ## Write configs/train.json and inference.json, th
 	cd bundle/configs && for name in train inference; do $(RUN) -c "from monai.bundle import ConfigParser as parser; \
 		parser.export_config_file(parser.load_config_file('$$name.yaml'), '$$name.json', indent=2)" || exit 1; done
 
-# The parts of enhancement without labels, switched off one at a time.
-ABLATION := $(DEMO)/ablation
-ABLATION_ARGS := --epochs 8 --steps_per_epoch 100 --restoration_epochs 3 --warmup_epochs 7 --val_interval 8 --mlflow False --calibrates False
-full :=
-without-guidance := --network_def\#guided False --loss_weights\#consistency 0 --loss_weights\#kl 0
-without-restoration := --loss_weights\#restoration 0
-without-tone-curves := --train\#degradation\#tone_prob 0
-without-falling-curves := --train\#degradation\#falling 0
-with-bright-bone := --train\#degradation\#no_signal 0
-without-style := --loss_weights\#style 0
-without-variety := --train\#wider '$$None'
-without-consistency := --loss_weights\#consistency 0
-without-wavelet := --loss_weights\#wavelet 0
-without-multi-encoder := --loss_weights\#multi_encoder 0
-without-adversarial := --loss_weights\#adversarial 0
-with-residual-head := --network_def\#head residual
-with-full-resolution := --network_def\#reduction 1 --network_channels "[16,32,64,128]" --guidance_channels "[16,32,64]"
-VARIANTS := full without-guidance without-restoration without-tone-curves without-falling-curves with-bright-bone without-style without-variety \
-	without-consistency without-wavelet without-multi-encoder without-adversarial with-residual-head with-full-resolution
-
-ablation: $(VARIANTS:%=$(ABLATION)/%/guidance.md) ## Switch the parts of the method off, one at a time
-	@for variant in $(VARIANTS); do echo "== $$variant"; grep -E '^(\||-)' $(ABLATION)/$$variant/guidance.md; done
-
-$(ABLATION)/%/guidance.md: demo/data/datalist.json
-	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml \
-		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* --task none --overwrite True $(ABLATION_ARGS) $($*)
-	cd bundle && $(RUN) -m monai.bundle run guidance --config_file "['configs/train.yaml','configs/guidance.yaml']" \
-		--dataset_dir $(DEMO)/data --output_dir $(ABLATION)/$* --model_dir $(ABLATION)/$* $(ABLATION_ARGS) $($*) > $@.part
-	mv $@.part $@
+# ARGS are options, or settings of train.yaml: ARGS="--seeds 0 --variants 'without-style without-wavelet' --epochs 6".
+ablation: demo/data/datalist.json ## Switch the parts of the method off, one at a time, and say what each brings (four hours)
+	cd bundle && $(RUN) -m scripts.experiments.ablation --data $(DEMO)/data --output $(DEMO)/ablation $(ARGS)
 
 # The trainings of an experiment have one thread each; so many run at a time. ARGS are settings of train.yaml, COMPARE_ARGS
 # of downstream.yaml; write apostrophes in them as usual. OVERLAY is a further configuration, such as configs/dynunet.yaml.
@@ -132,6 +106,12 @@ demo/costs/costs.md: bundle/configs/train.yaml bundle/configs/costs.yaml | demo/
 			--dataset_dir $(DEMO)/data --output_dir $(DEMO)/costs $$mode || exit 1; \
 	done
 	cd bundle && $(RUN) -m scripts.experiments.costs --input_dir $(DEMO)/costs
+
+scaling: demo/data/datalist.json ## Measure what a second process gains in training and inference; nothing else should run meanwhile
+	cd bundle && $(RUN) -m scripts.experiments.scaling --dataset_dir $(DEMO)/data --output_dir $(DEMO)/scaling $(ARGS)
+
+gpu: | $(VENV)/.installed-train ## Measure training, inference and memory on a GPU, and what limits them (five minutes)
+	cd bundle && $(RUN) -m scripts.experiments.gpu_speed --output_dir $(DEMO)/gpu $(ARGS)
 
 # On your own clean labelled images: a third is degraded, a third stays clean, a third is held out.
 CONTROLLED ?= $(DEMO)/controlled

@@ -17,7 +17,7 @@ import torch
 
 from scripts import processes
 
-_SECONDS = 90
+_SECONDS = 240
 
 
 def in_processes(function: Callable[[], Any], number: int = 2) -> list[Any]:

@@ -162,6 +162,33 @@ def test_a_model_without_limits_gives_no_verdict(tmp_path: Path) -> None:
     assert result.measures
 
 
+def test_nan_is_background_where_asked_for(tmp_path: Path) -> None:
+    values = phantom(40, 48, 3).astype(np.float32)
+    values[:5] = np.nan
+    nib.save(nib.Nifti1Image(values, AFFINE), tmp_path / "a.nii.gz")
+    enhance = Enhancer.from_bundle(device="cpu", nan_as_padding=True)
+    of_file, of_array = enhance(tmp_path / "a.nii.gz"), enhance(values[None])
+    for result in (of_file.image.numpy()[0], nib.load(of_file.save(tmp_path / "b.nii.gz")).get_fdata()):
+        np.testing.assert_array_equal(np.isnan(result), np.isnan(values))
+        assert not np.array_equal(result[5:], values[5:])
+    np.testing.assert_array_equal(of_array.like_source(), of_file.image.numpy())
+    assert all(np.isfinite(list(of_file.measures.values())))
+    with pytest.raises(InputError, match="the image cannot be taken: none of its values is a number"):
+        enhance(np.full((1, 40, 48), np.nan))
+
+
+def test_values_that_saving_would_cut_are_counted_with_a_word(tmp_path: Path) -> None:
+    shutil.copy(MODELS / "model.pt", tmp_path)
+    content = json.loads((MODELS / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps({**content, "thresholds": None}))
+    Image.fromarray((phantom(48, 40) > 400).astype(np.uint8) * 255).save(tmp_path / "a.png")
+    result = Enhancer.from_bundle(tmp_path, device="cpu")(tmp_path / "a.png")
+    source = np.asarray(Image.open(tmp_path / "a.png")).T
+    values = np.rint(result.image.numpy()[0])
+    assert result.clipped == np.count_nonzero(((values > 255) & (source < 255)) | ((values < 0) & (source > 0)))
+    assert (result.verdict, len(result.reasons)) == (None, int(result.clipped > 1e-3 * source.size))
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

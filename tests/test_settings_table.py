@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from monai.bundle import ConfigParser
 
 from scripts.errors import InputError
 from scripts.settings_table import SETTINGS, check_settings
@@ -81,3 +82,14 @@ def test_a_wrong_value_is_told_in_one_sentence(name: str, value: Any) -> None:
 )
 def test_a_right_value_passes(name: str, value: Any) -> None:
     check_settings({name: value})
+
+
+@pytest.mark.parametrize("overlays", [("multi_gpu_train",), ("evaluate", "multi_gpu_evaluate")])
+def test_no_setting_asks_which_process_is_the_first_before_they_have_joined(overlays: tuple[str, ...]) -> None:
+    files = [str(TRAIN.with_name(f"{name}.yaml")) for name in ("train", *overlays)]
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+    for name in SETTINGS:
+        if name in parser and isinstance(parser[name], str):
+            parser.get_parsed_content(name)
+    assert "first" in parser
+    assert "first" not in parser.ref_resolver.resolved_content

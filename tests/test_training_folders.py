@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from tests.several_processes import in_processes
 
+from scripts import processes
 from scripts.errors import InputError
 from scripts.training_folders import TrainingFolders
 
@@ -77,3 +79,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where the folder should be")
     with pytest.raises(InputError, match="models.* cannot be written"):
         claimed(tmp_path)
+
+
+def test_the_first_of_several_processes_claims_for_all(tmp_path: Path) -> None:
+    def claim(**words: bool) -> str:
+        try:
+            folders = claimed(tmp_path, **words)
+        except InputError as error:
+            return str(error)
+        processes.gathered(None)  # or the first could be done before the second has tried
+        folders.release()
+        return "claimed"
+
+    assert in_processes(claim) == ["claimed"] * 2
+    first, second = in_processes(lambda: claim(resume=True))
+    assert first == second
+    assert "to resume from" in first

@@ -22,7 +22,7 @@ from .files import bundle_root
 from .inference import CaseEnhancer, describe_settings, load_enhancer, measured
 from .io import ArrayCase, CaseImage, NiftiCase, Provenance, image_stem, open_image
 from .model_spec import ModelSpec, content_digest
-from .reports import SafetyThresholds, judge_cut, judge_safety
+from .reports import SafetyThresholds, Verdict, judge_cut, judge_safety
 from .version import __version__
 
 __all__ = ["Enhanced", "Enhancer", "Image"]
@@ -41,9 +41,10 @@ class Enhanced:
         verdict: ``"ok"`` where every measure is within the limits of the model, ``"check"`` where one is not, or where
             more than one value in a thousand does not fit the stored type of the source; None of a model that was not
             calibrated.
-        reasons: of the verdict, a sentence each.
+        reasons: of the verdict, a sentence each; without limits, that values do not fit the stored type.
         measures: what enhancement did to the image, see :func:`scripts.reports.measure_safety`.
         places: voxel, an index per spatial axis, of the strongest ``"new_structure"`` and ``"lost_structure"``.
+        clipped: how many values :meth:`save` cuts to the range of the source's stored type; ``image`` has them all.
     """
 
     image: MetaTensor
@@ -52,6 +53,7 @@ class Enhanced:
     reasons: list[str]
     measures: dict[str, float]
     places: dict[str, tuple[int, ...]]
+    clipped: int
     _source: Any = field(repr=False)
     _case: CaseImage = field(repr=False)
     _provenance: Provenance = field(repr=False)
@@ -113,10 +115,12 @@ class Enhancer:
         enhancer: of one case.
         spec: of the model.
         model_file: its weights.
+        nan_as_padding: see :meth:`from_bundle`.
     """
 
-    def __init__(self, enhancer: CaseEnhancer, spec: ModelSpec, model_file: Path) -> None:
+    def __init__(self, enhancer: CaseEnhancer, spec: ModelSpec, model_file: Path, nan_as_padding: bool = False) -> None:
         self._enhancer = enhancer
+        self._nan_as_padding = nan_as_padding
         self._spec = spec
         self._model = content_digest(model_file)
         self._thresholds = SafetyThresholds.from_dict(spec.thresholds) if spec.thresholds else None
@@ -132,6 +136,7 @@ class Enhancer:
         guide: Image | None = None,
         samples: int = 0,
         seed: int = 0,
+        nan_as_padding: bool = False,
     ) -> Enhancer:
         """Load a trained network.
 
@@ -142,6 +147,8 @@ class Enhancer:
             guide: whose look the results get, see :meth:`follow`. Defaults to None: the stored prototype.
             samples: draws of the guide's cue for the deviation, 2 or more; 0: none.
             seed: of the draws.
+            nan_as_padding: whether voxels without a number are background: they have none in the result either, and
+                are not counted. Refused otherwise.
 
         Raises:
             InputError: when there is no network, or it, the device or the guide cannot be used.
@@ -150,7 +157,7 @@ class Enhancer:
         model_file = place / "model.pt"
         if not model_file.is_file() and (place / "models").is_dir():
             model_file = place / "models" / "model.pt"
-        enhancer = cls(*load_enhancer(model_file, device, samples, seed), model_file)
+        enhancer = cls(*load_enhancer(model_file, device, samples, seed), model_file, nan_as_padding)
         enhancer.follow(guide)
         return enhancer
 
@@ -199,19 +206,22 @@ class Enhancer:
             InputError: when it cannot be read, or the network cannot take it; one sentence that names the mend.
         """
         case = _case_of(image, self._spec.network["in_channels"])
+        if self._nan_as_padding:
+            case.take_nan_as_padding()
         with _plain_errors():
             enhanced = self._enhancer(case)
         values, places = measured(case, enhanced)
-        verdict = None if self._thresholds is None else judge_safety(values, self._thresholds)
-        if verdict is not None:
-            verdict = judge_cut(verdict, case.values_cut(enhanced.result), enhanced.result.numel())
+        clipped = case.values_cut(enhanced.result)
+        verdict = Verdict("ok", []) if self._thresholds is None else judge_safety(values, self._thresholds)
+        verdict = judge_cut(verdict, clipped, enhanced.result.numel())
         return Enhanced(
-            image=_with_metadata(enhanced.result, image, case),
+            image=_with_metadata(case.with_missing(enhanced.result), image, case),
             deviation=None if enhanced.deviation is None else _with_metadata(enhanced.deviation, image, case),
-            verdict=None if verdict is None else verdict.label,
-            reasons=[] if verdict is None else list(verdict.reasons),
+            verdict=None if self._thresholds is None else verdict.label,
+            reasons=list(verdict.reasons),
             measures=values,
             places=places,
+            clipped=clipped,
             _source=image,
             _case=case,
             _provenance=self._provenance(),

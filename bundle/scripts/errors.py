@@ -5,13 +5,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
 import fire
 
-__all__ = ["InputError", "find_input_error", "plain_sentence", "require", "run_command", "show_input_errors_plainly"]
+__all__ = [
+    "InputError",
+    "find_input_error",
+    "named",
+    "plain_sentence",
+    "require",
+    "run_command",
+    "show_input_errors_plainly",
+    "without_controls",
+]
 
 
 class InputError(ValueError):
@@ -48,6 +58,17 @@ def plain_sentence(error: InputError) -> str:
     # A worker process of a DataLoader hands over a whole traceback. Its last line is the sentence.
     last_line = (str(error).strip().splitlines() or ["unknown input error"])[-1]
     return last_line.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")
+
+
+def named(things: Sequence[object], most: int = 10) -> str:
+    """Name things of a kind in a sentence, each in quotes; so many of them, and the number of the others."""
+    names = ", ".join(f'"{thing}"' for thing in things[:most])
+    return names if len(things) <= most else f"{names} and {len(things) - most} more"
+
+
+def without_controls(text: str) -> str:
+    """Return a text with ``?`` for what would break its line, or what a terminal would obey; it comes from a file."""
+    return "".join("?" if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter for letter in text)
 
 
 def show_input_errors_plainly(status: int = 1) -> None:

@@ -21,7 +21,7 @@ _REQUIRED = ("network", "percentiles", "window", "slice_axis")
 _OPTIONAL = ("thresholds", "downstream", "styles", "run_id")
 NETWORK_SETTINGS = (
     *("spatial_dims", "in_channels", "channels", "guidance_channels"),
-    *("cue_channels", "code_channels", "head", "guided", "reduction"),
+    *("cue_channels", "code_channels", "head", "guided", "reduction", "variational", "modulation"),
 )
 """Arguments of :class:`scripts.networks.HQGNet`."""
 

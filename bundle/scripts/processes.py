@@ -9,7 +9,7 @@ Any launcher will do that sets what PyTorch reads from the environment: ``RANK``
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TypeVar, cast
 
@@ -26,6 +26,7 @@ __all__ = [
     "is_first",
     "join",
     "mean_",
+    "means_of",
     "own_device",
     "rank",
     "refuse_several",
@@ -175,6 +176,19 @@ def mean_(values: torch.Tensor) -> torch.Tensor:
         dist.all_reduce(values)
         values /= count()
     return values
+
+
+def means_of(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the means of tensors over the processes, detached, by one message; those of a single process as they are.
+
+    Args:
+        tensors: of one type, and of the same shapes in every process.
+    """
+    if count() == 1 or not tensors:
+        return list(tensors)
+    flat = mean_(torch.cat([tensor.detach().flatten() for tensor in tensors]))
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def stacked(tensor: torch.Tensor) -> torch.Tensor:

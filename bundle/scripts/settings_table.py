@@ -118,6 +118,7 @@ SETTINGS: dict[str, Kind] = {
     "mlflow": _FLAG,
     "calibrates": _FLAG,
     "network_def#guided": _FLAG,
+    "network_def#variational": _FLAG,
     "loss#wavelet#stationary": _FLAG,
     "loss#wavelet#relative": _FLAG,
     "all_datalists#validation_fraction": _number(0, 1),

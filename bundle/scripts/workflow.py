@@ -45,6 +45,12 @@ def present(*groups: Any) -> list[Any]:
     return [part for part in parts if part is not None]
 
 
+def say(text: str) -> None:
+    """Print lines for the user, once for all processes of a run."""
+    if processes.is_first():
+        print(text, flush=True)
+
+
 # ----------------------------------------------------------------------------------------------- the checks of settings
 
 
@@ -68,12 +74,9 @@ def begin(settings: Settings) -> None:
         processes.join(settings["device"])
     else:
         processes.refuse_several(
-            "This run", "add configs/multi_gpu_train.yaml to --config_file for training in several"
+            "This run",
+            "for several add configs/multi_gpu_train.yaml to --config_file, or multi_gpu_evaluate.yaml for evaluation",
         )
-    require(
-        processes.count() == 1 or settings["task"] == "none",
-        "A downstream network is trained along in one process only: set --task none, or start without torchrun.",
-    )
     task, made_for = settings["task"], settings["downstream_task"]
     require(task in (*TASKS, "none"), f"task must be {', '.join(TASKS)} or none, not {task}.")
     require(task in (made_for, "none"), f"Add configs/{task}.yaml to --config_file for task {task}.")
@@ -361,7 +364,6 @@ def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: 
     Raises:
         InputError: when there are no test images.
     """
-    require(processes.count() == 1, "Evaluation takes one process: start it without torchrun.")
     require(len(datalists["testing"]) > 0, "There are no test images: the datalist, or the split, leaves none.")
     if reads or settings["task"] == "none" or not labelled_entries(datalists["testing"]):
         return
@@ -370,7 +372,7 @@ def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: 
         if labelled_entries(datalists["training_lq"])
         else "no entry of training_lq has a label, from which the classes would be counted."
     )
-    print(f"The downstream network is left out: {reason}", flush=True)
+    say(f"The downstream network is left out: {reason}")
 
 
 def guides_by_style(entries: Entries, preprocessing: Callable[[Any], Any]) -> dict[str, list[Any]]:

@@ -19,10 +19,12 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, load
 from monai.transforms import SaveImaged
 from PIL import Image
+from tests.io.bad_files import dicom_bytes
 
-from scripts.errors import find_input_error
+from scripts.errors import InputError, find_input_error
 from scripts.experiments.demo import make_demo_data
 from scripts.io import find_cases, open_case, write_dicom_series
+from scripts.io.dicom import DICOMCase
 from scripts.networks import HQGNet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +169,38 @@ def test_both_runs_follow_links_and_take_nan_for_background(tmp_path: Path, monk
     np.testing.assert_array_equal(*results)
     np.testing.assert_array_equal(np.isnan(results[0]), np.isnan(values))
     assert not np.array_equal(results[0][6:], values[6:])
+    # What NaN means is one of the settings that a result depends on.
+    run("enhancing", tmp_path / "enhancing", monkeypatch, **{**places, "nan_as_padding": False, "resume": True})
+    assert "not finite" in (tmp_path / "enhancing" / "report.csv").read_text()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_network_runs(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    calls: list[object] = []
+    monkeypatch.setattr(HQGNet, "forward", lambda *arguments, **settings: calls.append(arguments))
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
+        run("run", tmp_path / "file" / "out", monkeypatch, input_dir=str(images))
+    assert "cannot be written to: Not a directory" in str(find_input_error(caught.value))
+    assert calls == []
+
+
+def test_an_image_whose_result_cannot_be_written_is_refused_before_the_network_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(HQGNet, "forward", lambda *arguments, **settings: calls.append(arguments))
+    monkeypatch.setattr(DICOMCase, "check_writable", refuse)
+    (tmp_path / "a.dcm").write_bytes(dicom_bytes())
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - see above
+        run("run", tmp_path / "out", monkeypatch, input_dir=str(tmp_path / "a.dcm"))
+    assert "its header cannot be encoded" in str(find_input_error(caught.value))
+    assert calls == []
+
+
+def refuse(case: DICOMCase) -> None:
+    raise InputError("its header cannot be encoded")
 
 
 @pytest.mark.slow

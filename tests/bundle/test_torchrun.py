@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.bundle.conftest import TINY
+from tests.bundle.conftest import TINY, UNET
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 
@@ -53,25 +53,35 @@ def test_images_are_shared_among_processes(tmp_path: Path) -> None:
 
 
 def train(dataset_dir: Path, folder: Path, processes: int, **settings: object) -> subprocess.CompletedProcess[str]:
-    given = {**TINY, "task": "none", "dataset_dir": dataset_dir, "output_dir": folder, "model_dir": folder, **settings}
-    arguments = [text for name, value in given.items() for text in (f"--{name}", str(value).replace(" ", ""))]
     configs = "['configs/train.yaml','configs/multi_gpu_train.yaml']"
-    return torchrun("training", "--config_file", configs, *arguments, processes=processes)
+    return torchrun("training", "--config_file", configs, *given(dataset_dir, folder, **settings), processes=processes)
+
+
+def given(dataset_dir: Path, folder: Path, **settings: object) -> list[str]:
+    places = {"dataset_dir": dataset_dir, "output_dir": folder, "model_dir": folder}
+    arguments = {**TINY, **UNET, **places, **settings}
+    return [text for name, value in arguments.items() for text in (f"--{name}", str(value).replace(" ", ""))]
 
 
 @pytest.mark.slow
 def test_training_in_two_processes_is_resumed_in_one(dataset_dir: Path, tmp_path: Path) -> None:
-    process = train(dataset_dir, tmp_path, 2, pause_after=1, batch_size=1)
+    process = train(dataset_dir, tmp_path, 2, task="none", pause_after=1, batch_size=1)
     assert process.returncode == 0, process.stderr
-    assert (process.stdout + process.stderr).count("epoch 1/2") == 1
+    assert (process.stdout + process.stderr).count("epoch 1/2  restoration") == 1
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] == 2
-    process = train(dataset_dir, tmp_path, 1, resume=True, batch_size=2)
+    process = train(dataset_dir, tmp_path, 1, task="none", resume=True, batch_size=2)
     assert process.returncode == 0, process.stderr
     assert float(torch.load(tmp_path / "model.pt", weights_only=True)["prototype_mean"].abs().sum()) > 0
 
 
 @pytest.mark.slow
-def test_a_downstream_network_in_two_processes_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
-    process = train(dataset_dir, tmp_path, 2, task="segmentation")
-    assert process.returncode == 1
-    assert "error: A downstream network is trained along in one process only" in process.stderr
+def test_both_levels_are_trained_and_evaluated_in_two_processes(labelled_dir: Path, tmp_path: Path) -> None:
+    process = train(labelled_dir, tmp_path, 2)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("Bi-level training (hypergradient first_order)") == 1
+    assert (tmp_path / "downstream.pt").is_file()
+    configs = "['configs/train.yaml','configs/evaluate.yaml','configs/multi_gpu_evaluate.yaml']"
+    process = torchrun("evaluating", "--config_file", configs, *given(labelled_dir, tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("Downstream network (segmentation)") == 1
+    assert "PSNR" in (tmp_path / "evaluation" / "evaluation.md").read_text()

@@ -280,6 +280,17 @@ def test_an_unreadable_file_is_named_by_the_sentence_of_the_reader(tmp_path: Pat
         UnpairedDataset(lq, hq, Compose([ReadImaged("image")]), progress=False)
 
 
+def test_all_images_that_cannot_be_used_are_named_in_one_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    names = ("bad.png", "good.png", "lost.png", "gone.png")
+    lq = [{"image": str(tmp_path / name), "patient": name} for name in names]
+    hq = [{"image": str(tmp_path / "good.png"), "patient": "other"}]
+    with pytest.raises(InputError, match=r'^cannot read "\S*bad.png": [^\n]+ \(and 2 more, see above\)$'):
+        UnpairedDataset(lq, hq, Compose([ReadImaged("image")]), progress=False)
+    assert [f'"{tmp_path / name}"' in caplog.text for name in names] == [False, False, True, True]
+
+
 def test_any_other_failure_names_the_file_as_well() -> None:
     class Broken(MapTransform):
         def __call__(self, data: Any) -> Any:

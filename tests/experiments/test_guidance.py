@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scripts.errors import InputError
-from scripts.experiments.guidance import GuidanceReport
+from scripts.experiments.guidance import GuidanceReport, check_guidance_data
 from scripts.inferers import EnhancementInferer
 
 
@@ -117,3 +117,32 @@ def test_the_table_has_a_line_for_every_style_and_their_mean(
 def test_what_cannot_be_measured_is_refused(tmp_path: Path, arguments: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
         report(tmp_path, follows=True, **arguments)
+
+
+def test_the_share_of_style_stands_in_every_row(tmp_path: Path) -> None:
+    report(tmp_path, follows=True)
+    with (tmp_path / "guidance.csv").open() as file:
+        (share,) = {float(row["style_share"]) for row in csv.DictReader(file)}
+    assert 0.9 < share <= 1.0
+
+
+STYLED = [{"image": "a.png", "label": "a.png", "style": style} for style in ("dark", "bright")]
+TEST = [{"image": "b.png", "label": "b.png"}]
+
+
+def test_a_datalist_that_can_be_measured_is_accepted() -> None:
+    check_guidance_data([*STYLED, {"image": "without a style.png"}], TEST)
+
+
+@pytest.mark.parametrize(
+    ("guides", "inputs", "word"),
+    [
+        (STYLED[:1], TEST, "two styles"),
+        (STYLED, [], "empty"),
+        ([*STYLED, {"image": "c.png", "style": "dark"}], TEST, "labels"),
+        (STYLED, [{"image": "b.png"}], "labels"),
+    ],
+)
+def test_a_datalist_that_cannot_be_measured_is_refused(guides: list[Any], inputs: list[Any], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        check_guidance_data(guides, inputs)

@@ -16,7 +16,8 @@ import pytest
 
 from scripts.errors import InputError
 from scripts.experiments import runner
-from scripts.experiments.runner import DownstreamRun, run_logged
+from scripts.experiments.jobs import BUNDLE, run_logged
+from scripts.experiments.runner import DownstreamRun
 
 
 class StandIn:
@@ -272,12 +273,12 @@ def test_running_commands_end_with_the_runner(tmp_path: Path) -> None:
     program = f"""if True:
         import signal, sys
         from pathlib import Path
-        from scripts.experiments import runner
-        signal.signal(signal.SIGTERM, runner._end_commands)
+        from scripts.experiments import jobs
+        signal.signal(signal.SIGTERM, jobs.end_commands)
         child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-        runner.run_logged([sys.executable, "-c", child], Path({str(tmp_path / "log.txt")!r}))
+        jobs.run_logged([sys.executable, "-c", child], Path({str(tmp_path / "log.txt")!r}))
     """
-    with subprocess.Popen([sys.executable, "-c", program], cwd=runner.BUNDLE) as process:
+    with subprocess.Popen([sys.executable, "-c", program], cwd=BUNDLE) as process:
         log = tmp_path / "log.txt"
         deadline = time.monotonic() + 60
         while not (log.is_file() and log.read_text().strip()):

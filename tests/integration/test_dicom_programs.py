@@ -1,164 +1,32 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that we did not write look at DICOM results: dciodvfy, dcm2niix and Orthanc."""
+"""Programs that we did not write look at DICOM results: dciodvfy, dcm2niix, ITK, nibabel and Orthanc."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import itk
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import requests
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    CTImageStorage,
-    EnhancedMRImageStorage,
-    ExplicitVRLittleEndian,
-    MRImageStorage,
-    UltrasoundMultiFrameImageStorage,
-    generate_uid,
-)
+from tests.integration.dicom_kinds import KINDS, ct_series, enhanced_mr, packed
 from tests.integration.servers import free_port, orthanc_settings, program
 
-from scripts.io import Provenance
+from scripts.io import Provenance, find_cases, open_case
 from scripts.io.dicom import DICOMCase
+from scripts.io.nifti import NiftiCase
 
 pytestmark = pytest.mark.integration
 
 PROVENANCE = Provenance("HQG-Net bundle", "0.3.0", "0123456789ab", "4 samples")
-PIXELS = np.random.default_rng(0).integers(0, 250, (4, 10, 8)).astype(np.uint16)
-
-
-def patient(kind: str, modality: str) -> Dataset:
-    """The modules that all images have in common."""
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = kind, generate_uid()
-    dataset.ImageType, dataset.Modality = ["ORIGINAL", "PRIMARY", "AXIAL"], modality
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate, dataset.PatientSex = "A^B", "7", "19700101", "O"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
-    dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = "1.2.826.0.1.3680043.8.498.3", ""
-    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = dataset.AcquisitionDate = "20240102"
-    dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = dataset.AcquisitionTime = "101112"
-    dataset.AccessionNumber = dataset.ReferringPhysicianName = dataset.StudyID = ""
-    dataset.SeriesNumber, dataset.SeriesDescription, dataset.AcquisitionNumber, dataset.InstanceNumber = 3, "Head", 1, 1
-    dataset.Manufacturer, dataset.ManufacturerModelName, dataset.PatientPosition = "Maker", "One", "HFS"
-    dataset.BodyPartExamined = "HEAD"
-    dataset.SoftwareVersions, dataset.DeviceSerialNumber = "1", "1"
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
-    dataset.Rows, dataset.Columns = PIXELS.shape[1:]
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.WindowCenter, dataset.WindowWidth = 100, 200
-    return dataset
-
-
-def save(dataset: Dataset, file: Path) -> Path:
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(file, enforce_file_format=True)
-    return file
-
-
-def place_slice(dataset: Dataset, i: int, tilt: float) -> None:
-    dataset.SOPInstanceUID, dataset.InstanceNumber = generate_uid(), i + 1
-    dataset.PixelSpacing, dataset.SliceThickness = [0.5, 0.75], 3
-    dataset.ImageOrientationPatient, dataset.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-3, -2 + tilt * i, 3 * i]
-    dataset.PixelData = PIXELS[i].tobytes()
-
-
-def ct_series(folder: Path, tilt: float = 0.0) -> list[Path]:
-    files = []
-    for i in range(len(PIXELS)):
-        dataset = patient(CTImageStorage, "CT")
-        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType, dataset.KVP = 1, -1024, "HU", 120
-        dataset.add_new("PixelPaddingValue", "US", 5)
-        dataset.GantryDetectorTilt = float(np.degrees(np.arctan2(tilt, 3)))
-        place_slice(dataset, i, tilt)
-        files.append(save(dataset, folder / f"{i}.dcm"))
-    return files
-
-
-def mr_series(folder: Path) -> list[Path]:
-    files = []
-    for i in range(len(PIXELS)):
-        dataset = patient(MRImageStorage, "MR")
-        dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
-        dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = "SE", "NONE", ""
-        dataset.MRAcquisitionType, dataset.EchoTime, dataset.EchoTrainLength = "2D", 10, 1
-        dataset.RepetitionTime = 600
-        dataset.add_new("SmallestImagePixelValue", "US", 0)
-        place_slice(dataset, i, 0)
-        files.append(save(dataset, folder / f"{i}.dcm"))
-    return files
-
-
-def ultrasound_film(folder: Path) -> list[Path]:
-    dataset = patient(UltrasoundMultiFrameImageStorage, "US")
-    for keyword in ("WindowCenter", "WindowWidth", "FrameOfReferenceUID", "PositionReferenceIndicator"):
-        del dataset[keyword]
-    dataset.ImageType, dataset.PatientOrientation = ["ORIGINAL", "PRIMARY"], ""
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.NumberOfFrames, dataset.FrameTime, dataset.FrameIncrementPointer = len(PIXELS), 40, 0x00181063
-    dataset.LossyImageCompression = "00"
-    dataset.PixelData = np.stack([PIXELS] * 3, -1).astype(np.uint8).tobytes()
-    return [save(dataset, folder / "film.dcm")]
-
-
-def enhanced_mr(folder: Path) -> list[Path]:
-    """An enhanced MR object with the functional groups that tell its geometry and its values."""
-    dataset = patient(EnhancedMRImageStorage, "MR")
-    for keyword in ("WindowCenter", "WindowWidth"):
-        del dataset[keyword]
-    four = ["ORIGINAL", "PRIMARY", "OTHER", "NONE"]
-    dataset.ImageType, dataset.NumberOfFrames = four, len(PIXELS)
-    dataset.AcquisitionDateTime, dataset.AcquisitionDuration, dataset.ContentQualification = (
-        "20240102101112",
-        1.0,
-        "PRODUCT",
-    )
-    dataset.MagneticFieldStrength, dataset.ResonantNucleus, dataset.KSpaceFiltering = 3, "1H", "NONE"
-    dataset.ApplicableSafetyStandardAgency, dataset.PresentationLUTShape = "IEC", "IDENTITY"
-    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
-    dataset.PixelPresentation, dataset.VolumetricProperties = "MONOCHROME", "VOLUME"
-    dataset.VolumeBasedCalculationTechnique, dataset.ComplexImageComponent = "NONE", "MAGNITUDE"
-    dataset.AcquisitionContrast, dataset.AcquisitionContextSequence = "T1", []
-    organization, dimension = Dataset(), Dataset()
-    organization.DimensionOrganizationUID = dimension.DimensionOrganizationUID = generate_uid()
-    dimension.DimensionIndexPointer, dimension.FunctionalGroupPointer = 0x00200032, 0x00209113
-    dataset.DimensionOrganizationSequence, dataset.DimensionIndexSequence = [organization], [dimension]
-    measures, orientation, frame_type, values, window, anatomy = (Dataset() for _ in range(6))
-    measures.PixelSpacing, measures.SliceThickness = [0.5, 0.75], 3
-    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    frame_type.FrameType, frame_type.AcquisitionContrast, frame_type.ComplexImageComponent = four, "T1", "MAGNITUDE"
-    frame_type.PixelPresentation, frame_type.VolumetricProperties = "MONOCHROME", "VOLUME"
-    frame_type.VolumeBasedCalculationTechnique = "NONE"
-    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, 0, "US"
-    window.WindowCenter, window.WindowWidth = 100, 200
-    region = Dataset()
-    region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = "69536005", "SCT", "Head"
-    anatomy.AnatomicRegionSequence, anatomy.FrameLaterality = [region], "U"
-    shared = Dataset()
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    shared.MRImageFrameTypeSequence, shared.PixelValueTransformationSequence = [frame_type], [values]
-    shared.FrameVOILUTSequence, shared.FrameAnatomySequence = [window], [anatomy]
-    dataset.SharedFunctionalGroupsSequence = [shared]
-    dataset.PerFrameFunctionalGroupsSequence = []
-    for i in range(len(PIXELS)):
-        group, content, plane = Dataset(), Dataset(), Dataset()
-        content.FrameAcquisitionNumber, content.FrameReferenceDateTime = 1, "20240102101112"
-        content.FrameAcquisitionDateTime, content.FrameAcquisitionDuration = "20240102101112", 1.0
-        content.DimensionIndexValues, content.StackID, content.InStackPositionNumber = i + 1, "1", i + 1
-        plane.ImagePositionPatient = [-3, -2, 3 * i]
-        group.FrameContentSequence, group.PlanePositionSequence = [content], [plane]
-        dataset.PerFrameFunctionalGroupsSequence.append(group)
-    dataset.PixelData = PIXELS.tobytes()
-    return [save(dataset, folder / "enhanced.dcm")]
 
 
 def shared_series(shared_data: Path, pattern: str) -> list[Path]:
@@ -186,13 +54,79 @@ def errors_in(file: Path) -> set[str]:
 REAL = ("brain_mr_dicom/12-*", "brain_mr_dicom/36459-*", "head_ct_dicom")
 
 
-@pytest.mark.parametrize("make", [ct_series, mr_series, ultrasound_film, enhanced_mr])
-def test_dciodvfy_finds_no_error_that_the_source_lacks(make: Callable[[Path], list[Path]], tmp_path: Path) -> None:
-    files = make(tmp_path / "source")
+WAYS = ("plain", "packed")
+PLACED = ("CT", "MR", "PET", "enhanced MR", "enhanced CT")
+"""Kinds that lie in the patient."""
+
+
+@pytest.fixture(params=[f"{way} {kind}" for kind in KINDS for way in WAYS])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
+    """The files of a made object of each kind, as it is and with compressed pixels."""
+    way, kind = request.param.split(" ", 1)
+    made = KINDS[kind](tmp_path / "source")
+    return [packed(file) for file in made] if way == "packed" else made
+
+
+def test_dciodvfy_finds_no_error_that_the_source_lacks(files: list[Path], tmp_path: Path) -> None:
     result, deviation = derive(files, tmp_path / "derived")
     known = errors_in(files[0])
+    # Enhanced objects lack what is known of the scan.
+    assert not known or "Enhanced" in pydicom.dcmread(files[0]).SOPClassUID.name
     assert errors_in(result[0]) <= known
     assert errors_in(deviation[0]) <= known
+
+
+def test_itk_reads_the_values_that_were_written(files: list[Path], tmp_path: Path) -> None:
+    for made in derive(files, tmp_path / "derived"):
+        ((case,), problems) = find_cases(made[0].parent if len(made) > 1 else made[0])
+        assert problems == []
+        ours = open_case(case).image.numpy()  # (C, columns, rows, slices)
+        ours = ours[..., None] if ours.ndim == 3 else ours
+        slices = sorted(made, key=position)
+        for number, file in enumerate(slices):
+            theirs = itk.array_from_image(itk.imread(str(file)))
+            frames = ours if len(slices) == 1 else ours[..., number : number + 1]
+            expected = frames.T if len(ours) > 1 else frames[0].T
+            np.testing.assert_allclose(theirs.reshape(expected.shape), expected, rtol=1e-5, atol=1e-4)
+
+
+def position(file: Path) -> float:
+    place = pydicom.dcmread(file, stop_before_pixels=True).get("ImagePositionPatient")
+    return float(place[2]) if place else 0.0
+
+
+@pytest.mark.parametrize("files", [f"{way} {kind}" for kind in PLACED for way in WAYS], indirect=True)
+def test_dcm2niix_and_nibabel_find_the_geometry_and_the_values_of_the_result(files: list[Path], tmp_path: Path) -> None:
+    result, _ = derive(files, tmp_path / "derived")
+    case = DICOMCase.read(result)
+    (image,) = converted(result, tmp_path / "of_result")
+    ours, theirs = case.image.numpy()[0], image.get_fdata()
+    back = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.io_orientation(case.image.affine))
+    turned = nib.orientations.apply_orientation(theirs, back)
+    np.testing.assert_allclose(turned, ours, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        image.affine @ nib.orientations.inv_ornt_aff(back, theirs.shape), case.image.affine.numpy(), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_itk_and_nibabel_read_a_nifti_result_alike(dtype: Any, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (9, 8, 7)).astype(dtype)
+    source = nib.Nifti1Image(values, np.array([[0, -2.0, 0, 9], [1.5, 0, 0, -7], [0, 0, 4, 3], [0, 0, 0, 1]]))
+    source.header.set_slope_inter(0.5 if dtype != np.float32 else 1, 10 if dtype != np.float32 else 0)
+    nib.save(source, tmp_path / "a.nii.gz")
+    case = NiftiCase.read(tmp_path / "a.nii.gz")
+    result = case.image.as_tensor() * 3 + 200  # more than the stored type holds with the slope of the source
+    made = nib.load(case.write(result, tmp_path / "b", PROVENANCE))
+    image = itk.imread(str(tmp_path / "b.nii.gz"))
+    theirs = itk.array_from_image(image).T
+    np.testing.assert_allclose(made.get_fdata(), result[0].numpy(), atol=1)
+    np.testing.assert_allclose(theirs, made.get_fdata(), rtol=1e-5)
+    flip = np.diag([-1.0, -1, 1])  # LPS
+    matrix = flip @ itk.array_from_matrix(image.GetDirection()) @ np.diag(image.GetSpacing())
+    np.testing.assert_allclose(matrix, made.affine[:3, :3], atol=1e-5)
+    np.testing.assert_allclose(flip @ np.array(image.GetOrigin()), made.affine[:3, 3], atol=1e-5)
+    np.testing.assert_array_equal(made.affine, source.affine)
 
 
 @pytest.mark.parametrize("pattern", REAL)

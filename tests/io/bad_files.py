@@ -266,15 +266,15 @@ def _dicom() -> dict[str, tuple[Content, Expectation]]:
         "text.dcm": (b"anything", found("it is neither NIfTI")),
         "report.dcm": (
             dicom_bytes(SOPClassUID=BasicTextSRStorage, PixelData=None, Rows=None),
-            found("no image: it is a structured report"),
+            found("it is a structured report"),
         ),
         "structures.dcm": (
             dicom_bytes(SOPClassUID=RTStructureSetStorage, PixelData=None, Rows=None),
-            found("no image: it is a radiotherapy object"),
+            found("it is a radiotherapy object"),
         ),
         "label map.dcm": (
             dicom_bytes(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.7", Modality="SEG", SegmentationType="LABELMAP"),
-            found("no image: it is a segmentation"),
+            found("it is a segmentation"),
         ),
         "labels as CT.dcm": (dicom_bytes(SOPClassUID=CTImageStorage, Modality="SEG"), found("it is a segmentation")),
         "odd numbers.dcm": (odd_text(b"IS\x02\x003 ", b"IS\x02\x00A1"), GOOD),

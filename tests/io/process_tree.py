@@ -48,7 +48,16 @@ class PeakMemory:
                 return
 
     def _now(self) -> int:
-        return sum(_resident(process) for process in (os.getpid(), *_children(os.getpid())))
+        own = os.getpid()
+        # A child that has this command line still is about to run another program, in the memory of this process.
+        return _resident(own) + sum(_resident(child) for child in _children(own) if _command(child) != _command(own))
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""
 
 
 def _resident(process: int) -> int:

@@ -458,7 +458,25 @@ def test_files_that_make_no_volume_are_refused(attributes: dict[str, Any], messa
 
 def test_the_same_image_in_two_files_is_refused(series: SeriesWriter) -> None:
     files = series(SOPInstanceUID="1.2.3.4")
-    with pytest.raises(InputError, match=r"are the same image \(SOP instance\): remove one of them"):
+    with pytest.raises(InputError, match=r"are the same image \(SOP instance\): keep one of each"):
+        DICOMCase.read(files)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"RescaleSlope": 0}, 'cannot read "\\S+8.dcm", "\\S+7.dcm": its rescale slope'),
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, '"\\S+9.dcm" and "\\S+8.dcm", "\\S+7.dcm" lie in different'),
+        ({"ImagePositionPatient": None}, '"\\S+8.dcm", "\\S+7.dcm" have no position in the patient'),
+        ({"PixelSpacing": None}, '"\\S+8.dcm", "\\S+7.dcm" lie in the patient but give no pixel spacing'),
+        ({"PixelSpacing": [2, 0.6]}, '"\\S+9.dcm" and "\\S+8.dcm", "\\S+7.dcm" differ in pixel spacing'),
+        ({"PixelData": bytes(2)}, 'cannot read "\\S+8.dcm", "\\S+7.dcm": its pixel data is cut short'),
+    ],
+    ids=str,
+)
+def test_all_slices_with_one_fault_are_named(attributes: dict[str, Any], message: str, series: SeriesWriter) -> None:
+    files = series(per_slice=lambda i: attributes if i else {})
+    with pytest.raises(InputError, match=message):
         DICOMCase.read(files)
 
 

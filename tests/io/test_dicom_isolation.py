@@ -4,29 +4,24 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from pathlib import Path
+from typing import Any
 
 import itk
 import numpy as np
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import HTJ2K, HTJ2KLossless
 from tests.io.bad_files import dicom_bytes, texture
+from tests.io.compression import HIGH_THROUGHPUT, compress
 from tests.io.process_tree import PeakMemory
 
 from scripts.errors import InputError
 from scripts.io import dicom_isolation
 from scripts.io.dicom import DICOMCase
-
-# texture(24, 24)[:8, :8], encoded as high-throughput JPEG 2000 by OpenJPH.
-HIGH_THROUGHPUT = base64.b85decode(
-    "|4;u>04YEK0000800008000000000000008000080000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh=~"
-    "7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000fB*silfVEbary-ZbN~PVzyK1!0206e5`b(0hjajN0f%$|p#cYU0Kfnh5C8>400B4z3Xb>y"
-    "LX-doItlRrL6iW2AQS*2lmNg0E1&=s&;SX*00JSn0*#U9L?;NNmH+^V1VOMwlt3U<G}o5^7|;oAwWR?6*#"
-)
 
 
 @pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2K])
@@ -51,6 +46,22 @@ def test_12_bit_jpeg_that_ends_early_is_refused(share: float, tmp_path: Path) ->
         DICOMCase.read([tmp_path / "a.dcm"])
 
 
+@pytest.mark.parametrize("process", ["JPEGBaselineProcess1", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
+def test_jpeg_whose_data_ends_before_the_picture_does_is_refused(process: str, tmp_path: Path) -> None:
+    values = np.random.RandomState(0).randint(0, 255, (24, 24)).astype(np.uint8)
+    eight_bits: dict[str, Any] = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": values.tobytes()}
+    (tmp_path / "plain.dcm").write_bytes(dicom_bytes(values, **eight_bits))
+    compress(tmp_path / "plain.dcm", tmp_path / "whole.dcm", process)
+    whole = pydicom.dcmread(tmp_path / "whole.dcm")
+    (stream,) = generate_frames(whole.PixelData, number_of_frames=1)
+    assert DICOMCase.read([tmp_path / "whole.dcm"]).image.shape == (1, 24, 24, 1)
+    start = stream.index(b"\xff\xda")
+    whole.PixelData = encapsulate([stream[: start + (len(stream) - start) // 2] + b"\xff\xd9"])
+    whole.save_as(tmp_path / "cut.dcm")
+    with pytest.raises(InputError, match="are damaged or beyond the decoders"):
+        DICOMCase.read([tmp_path / "cut.dcm"])
+
+
 @pytest.fixture
 def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A decoder whose codec does what the file that is returned says."""
@@ -60,7 +71,7 @@ def codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "import dicom_decoder\n"
         f"def decode(file, count, plugin):\n    exec(open({str(codec)!r}).read())\n    yield from ()\n"
         "dicom_decoder.decode = decode\n"
-        "dicom_decoder.serve(sys.stdin.buffer, sys.stdout.buffer)\n"
+        "dicom_decoder.main()\n"
     )
     monkeypatch.setattr(dicom_isolation, "DECODER", stand_in)
     monkeypatch.setattr(dicom_isolation, "FREE_SECONDS", 0.2)

@@ -85,7 +85,7 @@ def test_files_that_hold_no_image_are_told_with_the_reason(
     cases, rejected = find_series([good, bad])
     assert cases == [(good,)]
     assert {file: rejection.reason for file, rejection in rejected.items()} == {bad: reason}
-    assert rejected[bad].no_image == ("its header" not in reason and "pixel data" not in reason)
+    assert rejected[bad].harmless == ("its header" not in reason and "pixel data" not in reason)
 
 
 def test_a_number_that_is_none_is_told(image: Writer) -> None:

@@ -278,6 +278,48 @@ def test_links_are_followed_and_a_folder_that_is_reached_twice_counts_once(tmp_p
     assert names(tmp_path / "input", follow_links=True) == ["link/a"]
 
 
+def test_copies_of_slices_are_taken_once_with_a_word(tmp_path: Path) -> None:
+    series(tmp_path)
+    slices = sorted(tmp_path.iterdir())
+    for file in slices[:2]:
+        (tmp_path / f"copy of {file.name}").write_bytes(file.read_bytes())
+    # A program that passes a file on writes its name before the dataset.
+    dataset = pydicom.dcmread(slices[2])
+    dataset.file_meta.SourceApplicationEntityTitle = "ARCHIVE"
+    dataset.save_as(tmp_path / "sent", enforce_file_format=True)
+    ((case,), found) = find_cases(tmp_path)
+    assert case.files == tuple(slices)
+    assert {problem.source.name: problem.message.partition(": ")[2] for problem in found} == {
+        **{f"copy of {file.name}": f'it is a copy of "{file}"' for file in slices[:2]},
+        "sent": f'it is a copy of "{slices[2]}"',
+    }
+    assert all(problem.passed_over for problem in found)
+    assert open_image(tmp_path).image.shape == (1, 4, 4, 3)
+
+
+def test_another_image_under_the_number_of_a_slice_is_no_copy(tmp_path: Path) -> None:
+    series(tmp_path)
+    dataset = pydicom.dcmread(min(tmp_path.iterdir()))
+    dataset.PixelData = b"\1" * 32
+    dataset.save_as(tmp_path / "other", enforce_file_format=True)
+    ((case,), found) = find_cases(tmp_path)
+    assert (len(case.files), found) == (4, [])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names may not hold such letters")
+def test_what_a_terminal_would_obey_is_no_part_of_a_message(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2Jb\n.dcm").write_bytes(b"anything")
+    (_, (problem,)) = find_cases(tmp_path)
+    assert '"' + str(tmp_path / "a?[2Jb?.dcm") + '"' in problem.message
+    uid = MRImageStorage.removesuffix("4") + "\n\x1b.4"
+    dicom(tmp_path / "c.dcm")
+    dataset = pydicom.dcmread(tmp_path / "c.dcm")
+    dataset.SOPClassUID, dataset.Modality = uid, "AU"
+    dataset.save_as(tmp_path / "c.dcm")
+    (_, (problem,)) = find_cases(tmp_path / "c.dcm")
+    assert "of an unknown kind (1.2.840.10008.5.1.4.1.1.??.4)" in problem.message
+
+
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
     assert find_cases(tmp_path) == ([], [])
 

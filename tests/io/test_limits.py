@@ -21,7 +21,8 @@ from tests.io.bad_files import dicom_bytes, nifti_bytes, texture
 from tests.io.process_tree import PeakMemory
 
 from scripts.errors import InputError
-from scripts.io import find_cases, open_case, open_image
+from scripts.io import find_cases, limits, open_case, open_image
+from scripts.transforms import ReadImaged
 
 MEBIBYTE = 2**20
 MOST_SECONDS, MOST_MEMORY = 5.0, 512 * MEBIBYTE
@@ -74,6 +75,19 @@ def png_bomb() -> bytes:
     return file.getvalue()
 
 
+def fax_bomb() -> bytes:
+    """Twenty kilobytes of 169 millions of single bits."""
+    file = io.BytesIO()
+    Image.new("1", (13000, 13000)).save(file, "PNG")
+    return file.getvalue()
+
+
+def palette_bomb() -> bytes:
+    file = io.BytesIO()
+    Image.new("P", (7000, 7000)).save(file, "GIF")
+    return file.getvalue()
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "nifti.nii.gz": nifti_bomb,
     "deflated.dcm": dicom_bomb,
@@ -81,6 +95,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "frames.dcm": many_frames,
     "compressed.dcm": compressed_frames,
     "picture.png": png_bomb,
+    "fax.png": fax_bomb,
+    "palette.gif": palette_bomb,
 }
 
 
@@ -110,14 +126,49 @@ def test_a_volume_that_is_mostly_air_is_read(tmp_path: Path) -> None:
     assert np.array_equal(open_case(case).image[0].numpy(), values)
 
 
-def test_a_label_that_is_nearly_empty_is_read(tmp_path: Path) -> None:
-    values = np.zeros((512, 512, 300), np.uint8)
-    values[100:140, 100:140, 20:40] = 1
+@pytest.fixture
+def small_files_unpack_to_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UNPACKS_FREELY", 2**12)
+
+
+@pytest.mark.usefixtures("small_files_unpack_to_little")
+def test_a_label_that_is_nearly_empty_is_read_though_no_image_may_be_like_that(tmp_path: Path) -> None:
+    values = np.zeros((128, 128, 60), np.uint8)
+    values[40:60, 40:60, 20:40] = 1
     file = tmp_path / "a.nii.gz"
-    file.write_bytes(gzip.compress(nifti_bytes(values), 1))
-    assert int(open_image(file, is_label=True).image.sum()) == 40 * 40 * 20
+    file.write_bytes(gzip.compress(nifti_bytes(values)))
+    assert int(open_image(file, is_label=True).image.sum()) == 20 * 20 * 20
     with pytest.raises(InputError, match="it would unpack to"):
         open_image(file)
+
+
+@pytest.mark.usefixtures("small_files_unpack_to_little")
+def test_a_mask_of_a_large_picture_is_read(tmp_path: Path) -> None:
+    picture = Image.new("L", (900, 900))
+    picture.putpixel((5, 7), 1)
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="it would unpack to"):
+        open_image(tmp_path / "a.png")
+    assert int(open_image(tmp_path / "a.png", is_label=True, voxels=900 * 900).image[0, 5, 7]) == 1
+
+
+def test_a_label_may_not_unpack_to_more_than_its_image_has_voxels(tmp_path: Path) -> None:
+    (tmp_path / "bomb.nii.gz").write_bytes(nifti_bomb())
+    (tmp_path / "bomb.png").write_bytes(png_bomb())
+    (tmp_path / "image.nii.gz").write_bytes(gzip.compress(nifti_bytes()))
+    for name in ("bomb.nii.gz", "bomb.png"):
+        start = time.perf_counter()
+        with PeakMemory() as memory, pytest.raises(InputError, match=f'"\\S+{name}": it would unpack to'):
+            ReadImaged(["image", "label"])({"image": tmp_path / "image.nii.gz", "label": tmp_path / name})
+        assert time.perf_counter() - start < MOST_SECONDS
+        assert memory.growth < MOST_MEMORY
+
+
+def test_a_label_without_an_image_is_bounded_too(tmp_path: Path) -> None:
+    (tmp_path / "bomb.nii.gz").write_bytes(nifti_bomb())
+    with PeakMemory() as memory, pytest.raises(InputError, match="it would unpack to"):
+        open_image(tmp_path / "bomb.nii.gz", is_label=True)
+    assert memory.growth < MOST_MEMORY
 
 
 def test_a_deflated_image_of_usual_size_is_read(tmp_path: Path) -> None:

@@ -184,6 +184,20 @@ def test_a_transparent_colour_of_16_bits_becomes_alpha(samples: np.ndarray, tmp_
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("tile", [None, (16, 16)], ids=["strips", "tiles"])
+def test_16_bit_colour_stands_upright_as_8_bits_do(
+    orientation: int, tile: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    tags = [(274, "H", 1, orientation, True)]
+    for name, samples in (("deep", SAMPLES), ("plain", (SAMPLES >> 8).astype(np.uint8))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", samples, photometric="rgb", tile=tile, extratags=tags)
+    with Image.open(tmp_path / "plain.tif") as image:
+        shown = np.asarray(image)
+    assert np.array_equal(read(tmp_path / "deep.tif").astype(int) >> 8, shown)
+    assert np.array_equal(read(result_of(tmp_path / "deep.tif")).astype(int) >> 8, shown)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_training_sees_photographs_upright(orientation: int, suffix: str, tmp_path: Path) -> None:
     picture = Image.fromarray((GREY >> 8).astype(np.uint8)[:20, :30])

@@ -49,7 +49,12 @@ def test_padding_does_not_reach_the_result_of_an_image_of_fitting_size() -> None
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [({"spatial_dims": 4}, "spatial_dims"), ({"channels": (8,)}, "two levels"), ({"head": "tanh"}, "tanh")],
+    [
+        ({"spatial_dims": 4}, "spatial_dims"),
+        ({"channels": (8,)}, "two levels"),
+        ({"head": "tanh"}, "tanh"),
+        ({"modulation": "film"}, "film"),
+    ],
 )
 def test_settings_that_make_no_network_are_refused(arguments: dict[str, object], word: str) -> None:
     with pytest.raises(InputError, match=word):
@@ -207,6 +212,26 @@ def test_unguided_baseline_ignores_its_guide() -> None:
     torch.nn.init.normal_(network.enhancer.modulation[0].norm.scale_and_shift.weight)
     image = torch.rand(1, 1, 16, 16)
     assert torch.equal(network(image, torch.rand(1, 1, 16, 16)), network(image, torch.rand(1, 1, 16, 16)))
+
+
+def test_the_cue_of_a_network_that_is_not_variational_is_its_mean_in_training_too() -> None:
+    network = HQGNet(channels=(4, 6), guidance_channels=(4,), variational=False).train()
+    mean = torch.randn(3, 16)
+    assert torch.equal(network.draw_cue(mean, torch.zeros(3, 16)), mean)
+
+
+def test_under_instance_norm_neither_guide_nor_code_has_an_effect() -> None:
+    settings = {"channels": (4, 6), "guidance_channels": (4,), "guided": False, "modulation": "instance"}
+    network = HQGNet(**settings).eval()  # type: ignore[arg-type]
+    image = torch.rand(2, 1, 16, 16)
+    enhanced = network.enhance_with_cue(image, torch.zeros(1, 16), torch.zeros(1, 16))
+    assert torch.equal(network.enhance_with_cue(image, torch.randn(1, 16), torch.randn(1, 16)), enhanced)
+    torch.testing.assert_close(torch.jit.script(network)(image), network(image))
+
+
+def test_instance_norm_in_a_guided_network_is_refused() -> None:
+    with pytest.raises(InputError, match="nothing would carry the guide"):
+        HQGNet(channels=(4, 6), modulation="instance")
 
 
 def test_parameter_groups_are_those_of_the_checkpoint() -> None:

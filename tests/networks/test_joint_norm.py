@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from scripts.networks import AdaLIN, JointNorm
+from scripts.networks import AdaLIN, CuelessNorm, JointNorm
 
 
 class Modulated(nn.Module):
@@ -68,3 +68,14 @@ def test_the_network_is_left_as_it_was(network: Modulated) -> None:
 def test_nothing_is_applied_before_it_was_measured(network: Modulated) -> None:
     with pytest.raises(RuntimeError, match="measure"), JointNorm(network).apply():
         network(torch.rand(1, 3, 8, 8))
+
+
+def test_the_norm_that_takes_no_cue_is_measured_too() -> None:
+    layer, image, cue = CuelessNorm(2, 3).eval(), torch.rand(1, 3, 8, 8), torch.zeros(1, 4)
+    nn.init.normal_(layer.norm.weight)
+    norm = JointNorm(layer)
+    with norm.measure():
+        layer(image, cue)
+    with norm.apply():
+        halves = [layer(half, cue) for half in image.split(4, dim=2)]
+    torch.testing.assert_close(torch.cat(halves, dim=2), layer(image, cue), atol=1e-5, rtol=1e-5)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from scripts.errors import InputError
-from scripts.networks import AdaLIN, VariationalInformationNorm
+from scripts.networks import AdaLIN, CuelessNorm, VariationalInformationNorm
 
 IMAGES = [torch.rand(2, 4, 5, 7), torch.rand(2, 4, 3, 5, 4)]
 
@@ -76,3 +76,12 @@ def test_the_activation_is_a_leaky_relu_of_slope_a_fifth() -> None:
     features = block.norm(IMAGES[0][:1, :1], torch.zeros(1, 1))
     expected = torch.where(features > 0, features, 0.2 * features)
     torch.testing.assert_close(block(IMAGES[0][:1, :1], torch.zeros(1, 1)) - IMAGES[0][:1, :1], expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 3, 4, 5, 6)])
+def test_without_a_cue_each_channel_has_the_learned_mean_and_deviation(shape: tuple[int, ...]) -> None:
+    layer = CuelessNorm(len(shape) - 2, 3)
+    layer.norm.weight.data, layer.norm.bias.data = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, -1.0, 5.0])
+    deviation, mean = torch.std_mean(layer(5 * torch.rand(shape) + 2, torch.randn(2, 4)).flatten(2), dim=2)
+    torch.testing.assert_close(mean, torch.tensor([[0.0, -1.0, 5.0]]).expand(2, -1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(deviation, torch.tensor([[1.0, 2.0, 3.0]]).expand(2, -1), atol=0.05, rtol=0.05)

@@ -12,7 +12,11 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
+from tests.several_processes import in_processes
+from torch.utils.data import DataLoader
 
+from scripts import processes
+from scripts.data import shared_sampler
 from scripts.handlers.metrics import image_quality
 from scripts.reports.evaluation import EvaluationReport, summarize, summary_table, write_report
 from scripts.tasks import ClassificationTask, SegmentationTask
@@ -204,3 +208,30 @@ def test_task_without_labels_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
     evaluate(EvaluationReport(tmp_path, task=SegmentationTask(2)), case())
     assert "No patient has a label" in capsys.readouterr().out
     assert "No patient has a label" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_processes_that_share_the_cases_write_the_report_of_one(tmp_path: Path) -> None:
+    segmentation = {
+        "label": torch.tensor([[[1, 1, 0, 0]]]),
+        "task_pred": torch.eye(2)[torch.tensor([[1, 0, 0, 0]])].movedim(-1, 0),
+    }
+    classification = {"label": 1, "task_pred": torch.tensor([0.0, 1.0])}
+    kinds = [(SegmentationTask(2), segmentation), (ClassificationTask(2), classification)]
+
+    def written(folder: Path) -> dict[str, str]:
+        for number, (task, entries) in enumerate(kinds):
+            # One without a name, one without a label, and two of one patient.
+            cases = [case(f"p{place % 4}.png" if place else None, seed=place, **entries) for place in range(5)]
+            cases[3]["label"] = None
+            cases[4]["patient"] = cases[1]["patient"] = "one"
+            loader = DataLoader(cases, batch_size=None, sampler=shared_sampler(cases))
+            report = EvaluationReport(folder / str(number), task=task)
+            engine = Engine(lambda engine, entry: [entry])
+            report.attach(engine)
+            engine.run(loader)
+        return {str(file.relative_to(folder)): file.read_text() for file in sorted(folder.rglob("evaluation.*"))}
+
+    alone = written(tmp_path / "alone")
+    assert len(alone) == 6
+    assert "case 1" in alone["0/evaluation.csv"]
+    assert in_processes(lambda: written(tmp_path / "shared" / str(processes.rank()))) == [alone, {}]

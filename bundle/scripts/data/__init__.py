@@ -7,6 +7,7 @@ The modules that are commands as well (``python -m scripts.data.datalist``) are 
 
 from __future__ import annotations
 
+from .checked import CheckedDataset
 from .epoch_sampler import EpochSampler, shared_sampler
 from .seeded_samples import SeededSamples
 from .test_images import check_test_images
@@ -32,6 +33,7 @@ __all__ = [
     "LABEL",
     "PATIENT",
     "STYLE",
+    "CheckedDataset",
     "EpochSampler",
     "SeededSamples",
     "UnpairedDataset",

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset
 from monai.transforms import RandomizableTrait, Transform
 from monai.utils import CommonKeys
 from torch.utils.data import Dataset, Subset
 
 from ..errors import InputError, find_input_error
 from ..tensors import without_metadata
+from .checked import CheckedDataset
 from .variety import WiderVariety, seedable, transforms_in, untracked
 
 __all__ = [
@@ -147,16 +147,10 @@ class UnpairedDataset(Dataset[Item]):
         self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=(), guide_keys=())
         prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
         progress = progress and sys.stderr.isatty()
-        try:
-            self.images, self.guides = (
-                CacheDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
-                for entries, preparation in ((data, prepare), (guide_data, prepare_guide))
-            )
-        except Exception as error:
-            input_error = find_input_error(error)
-            if input_error is None:
-                raise
-            raise input_error from None
+        self.images, self.guides = (
+            CheckedDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
+            for entries, preparation in ((data, prepare), (guide_data, prepare_guide))
+        )
 
     def labelled_halves(self, length: int, second_length: int) -> tuple[UnpairedDataset, UnpairedDataset]:
         """Split the labelled low-quality entries into two streams by patient, for the two levels of bi-level learning.

@@ -18,12 +18,13 @@ from torch.utils.data import Subset
 
 from .. import processes
 from ..data import EpochSampler, UnpairedDataset
-from ..errors import require
 from ..networks import LayerFeatures
 from .averaging import NamedEMAHandler
 from .bilevel_settings import BilevelSettings
 from .frozen_task_networks import FrozenTaskNetworks
 from .schedules import cosine_decay
+from .shared_batch_norm import share_batch_statistics
+from .shared_gradients import share_weights
 from .task_problem import Batch, LowerSolution, TaskProblem
 
 __all__ = ["BilevelTask", "UpperTerms"]
@@ -63,6 +64,9 @@ class BilevelTask:
     learns :math:`\ell_{frozen}`, from both halves, while the terms of low-quality images and the adversary wait.
 
     S runs in single precision throughout: differences and second derivatives need the digits.
+
+    In several processes (:mod:`scripts.processes`) the numbers of images are those of each process. All keep the same
+    S; each teaches its share of the frozen networks and hands them to the others.
 
     Args:
         network: S, from images (B, C, *spatial) to logits, on its device.
@@ -109,8 +113,9 @@ class BilevelTask:
         self.optimizer = optimizer
         self.problem = TaskProblem(network, optimizer, loss_function, settings)
         self._num_workers = num_workers
-        lower_length = steps_per_epoch * settings.inner_steps * settings.lower_batch_size
-        upper_length = steps_per_epoch * settings.upper_batch_size
+        steps_of_all = steps_per_epoch * processes.count()
+        lower_length = steps_of_all * settings.inner_steps * settings.lower_batch_size
+        upper_length = steps_of_all * settings.upper_batch_size
         half_a, half_b = dataset.labelled_halves(lower_length, upper_length)
         everyone = dataset.labelled_part(upper_length)
         self._loaders = {
@@ -134,6 +139,8 @@ class BilevelTask:
                 vary_label,
                 seed,
             )
+        # Only now: the frozen networks, copies of S, learn each in a process of its own.
+        share_batch_statistics(network)
         self.lr_scheduler: Any = cosine_decay(optimizer, epochs, settings.warmup_epochs)
         self.ema = NamedEMAHandler(
             network, momentum=ema_momentum, handle_buffers="copy", name="downstream_ema_momentum"
@@ -172,15 +179,7 @@ class BilevelTask:
         return [LrScheduleHandler(self.lr_scheduler, print_lr=False), self.ema]
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer: frozen networks learn when it starts, streams begin with each epoch.
-
-        Raises:
-            InputError: in one of several processes.
-        """
-        require(
-            processes.count() == 1,
-            "A downstream network is trained along in one process only: set --task none, or start without torchrun.",
-        )
+        """Register with the trainer: frozen networks learn when it starts, streams begin with each epoch."""
         engine.add_event_handler(Events.STARTED, self.prepare)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda trainer: self.start_epoch(trainer.state.epoch))
 
@@ -196,23 +195,29 @@ class BilevelTask:
 
     @property
     def batch_norm_batches(self) -> DataLoader:
-        """Batches of half A, all of them full, on which the averaged network's batch statistics are estimated."""
+        """Batches of half A, all of them full, on which the averaged network's batch statistics are estimated.
+
+        Of several processes each has its share of every batch.
+        """
         size = self.settings.upper_batch_size
-        images = Subset(self._half_a, range(_BATCH_NORM_BATCHES * size))
+        places = range(processes.rank(), _BATCH_NORM_BATCHES * size * processes.count(), processes.count())
+        images = Subset(self._half_a, places)
         return DataLoader(images, batch_size=size, num_workers=self._num_workers)
 
     def _loader(self, stream: UnpairedDataset, batch_size: int) -> DataLoader:
         return DataLoader(stream, batch_size=batch_size, sampler=EpochSampler(stream), num_workers=self._num_workers)
 
     def prepare(self) -> None:
-        """Let the frozen networks learn, unless they have; S then begins as a copy of the first."""
+        """Let the frozen networks learn, unless they have; S then begins as a copy of the first, in every process."""
         frozen = self.frozen_networks
         if frozen is not None and not frozen.have_learnt:
             frozen.learn()
             self.network.load_state_dict(frozen.networks[0].state_dict())
+        share_weights(self.network)
 
     def start_epoch(self, epoch: int) -> None:
-        """Begin the batches of an epoch."""
+        """Begin the batches of an epoch, with the S of the first process."""
+        share_weights(self.network)
         for loader in self._loaders.values():
             assert isinstance(loader.sampler, EpochSampler)
             loader.sampler.set_epoch(epoch)

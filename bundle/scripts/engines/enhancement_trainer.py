@@ -71,8 +71,7 @@ class EnhancementTrainer(Trainer):
     at an epoch's end goes on exactly as if it had never stopped.
 
     Several processes (:mod:`scripts.processes`) train one network: gradients and losses are means over all of them, and
-    every epoch begins with the weights of the first. Each process draws random numbers of its own. There is no
-    ``bilevel`` then.
+    every epoch begins with the weights of the first. Each process draws random numbers of its own.
 
     Args:
         device: where to train.
@@ -104,8 +103,7 @@ class EnhancementTrainer(Trainer):
         decollate: whether to turn the output into a list of items, as MONAI's handlers expect. Defaults to True.
 
     Raises:
-        InputError: when there is nothing to minimise, with ``bilevel`` in several processes or, in training, when a
-            loss becomes NaN or infinite.
+        InputError: when there is nothing to minimise or, in training, when a loss becomes NaN or infinite.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from monai.utils import CommonKeys as Keys
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from .. import processes
 from ..data import SeededSamples
 from ..errors import InputError
 from ..networks import at_least_float32, reinitialized
@@ -102,19 +103,37 @@ class FrozenTaskNetworks(nn.Module):
         self.register_buffer("have_learnt", torch.tensor(False))
 
     def learn(self) -> None:
-        """Train each network, then freeze it."""
+        """Train each network, then freeze it. Of N processes, each trains every N-th network for all."""
         self.networks.requires_grad_(True)
-        for place, (network, seed) in enumerate(zip(self.networks, self.seeds, strict=True), start=1):
-            name = f"frozen task network {place} of {len(self.networks)}"
-            samples = SeededSamples(
-                self.items, self.steps * self.batch_size, seed, self.random_transforms, self.vary_label
-            )
-            losses = train_downstream(
-                network, samples, self.loss_function, self.batch_size, self.learning_rate, seed, name
-            )
-            self._report(name, losses)
+        places = range(processes.rank(), len(self.networks), processes.count())
+        losses = {place: self._teach(place) for place in places}
+        learnt = {place: _on_processor(self.networks[place].state_dict()) for place in places}
+        found: dict[int, list[float]] = {}
+        for share, states in processes.gathered((losses, learnt)):
+            found |= share
+            for place, state in states.items():
+                self.networks[place].load_state_dict(state)
+        for place in range(len(self.networks)):
+            self._report(self._name(place), found[place])
         self._freeze()
         self.have_learnt.fill_(True)
+
+    def _teach(self, place: int) -> list[float]:
+        """Train one network; return the loss of every step."""
+        seed = self.seeds[place]
+        samples = SeededSamples(self.items, self.steps * self.batch_size, seed, self.random_transforms, self.vary_label)
+        return train_downstream(
+            self.networks[place],
+            samples,
+            self.loss_function,
+            self.batch_size,
+            self.learning_rate,
+            seed,
+            self._name(place),
+        )
+
+    def _name(self, place: int) -> str:
+        return f"frozen task network {place + 1} of {len(self.networks)}"
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of the networks on enhanced images, in single precision.
@@ -136,6 +155,8 @@ class FrozenTaskNetworks(nn.Module):
         """Log how far a network has learnt; warn where it hardly has."""
         if not math.isfinite(losses[-1]):
             raise InputError(f"The loss of {name} became {losses[-1]}: lower the learning rate of S.")
+        if not processes.is_first():
+            return
         before, after = fmean(losses[:_FIRST_STEPS]), fmean(losses[-math.ceil(len(losses) / 10) :])
         logger.info("%s has learnt from %d high-quality images, loss %.3f", name, len(self.items), after)
         if len(losses) > _FIRST_STEPS and after > _LEARNT * before:
@@ -146,6 +167,10 @@ class FrozenTaskNetworks(nn.Module):
                 before,
                 _FIRST_STEPS,
             )
+
+
+def _on_processor(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.cpu() for name, value in state.items()}
 
 
 def train_downstream(
@@ -175,6 +200,8 @@ def train_downstream(
     loader = DataLoader(samples, batch_size=batch_size)
     optimizer = Adam(network.parameters(), lr=learning_rate)
     schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(loader))
+    # None in a log file, nor one for each process.
+    progress = [ProgressBar(desc=name, persist=False, disable=None)] if processes.is_first() else []
     trainer = SupervisedTrainer(
         device=device,
         max_epochs=1,
@@ -182,10 +209,7 @@ def train_downstream(
         network=network,
         optimizer=optimizer,
         loss_function=loss_function,
-        train_handlers=[
-            LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
-            ProgressBar(desc=name, persist=False, disable=None),  # none in a log file
-        ],
+        train_handlers=[LrScheduleHandler(schedule, print_lr=False, epoch_level=False), *progress],
         decollate=False,
     )
     losses: list[torch.Tensor] = []

@@ -24,6 +24,11 @@ of networks or engines. A network becomes such a function by :func:`torch.func.f
 need not be weights: with the images that the upper networks put out as ``upper``, one backward pass from there carries
 the hypergradient into the weights.
 
+Where several processes (:mod:`scripts.processes`) share a batch, U and L are the means of the losses that they hand
+over. The lower step is then the same in all, and :math:`\partial_\omega U` and :math:`\partial^2_\omega L\,p` are
+exchanged as means. Each process gets the hypergradient of its own losses under that common q: its mean over the
+processes is the hypergradient of the whole.
+
 Sources: unrolling Franceschi et al. 2018 (arXiv 1806.04910), finite differences Liu et al. 2019 (DARTS, arXiv
 1806.09055), Neumann series Lorraine et al. 2020 (arXiv 1911.02590).
 """
@@ -37,6 +42,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from .. import processes
 from ..errors import InputError
 
 __all__ = [
@@ -264,9 +270,11 @@ def implicit(
     term = [d * g for d, g in zip(scale, gradient, strict=True)]
     total = term
     for number in range(neumann_terms):
-        curved = _gradients(_dot(slope, term), lower, retain_graph=True)
+        curved = processes.means_of(_gradients(_dot(slope, term), lower, retain_graph=True))
         following = [p - d * (c + damping * p) for p, d, c in zip(term, scale, curved, strict=True)]
-        if not float(_dot(following, following)) <= float(_dot(term, term)):
+        # Exchanged, or rounding could let one process end the series while the others wait for it.
+        before, now = processes.mean_(torch.stack([_dot(term, term), _dot(following, following)])).tolist()
+        if not now <= before:
             warnings.warn(
                 f"The Neumann series of the implicit hypergradient diverges and was ended after {number} terms: lower "
                 "its step size.",
@@ -282,11 +290,14 @@ def implicit(
 def _upper_gradients(
     upper_loss: Loss, upper: Tensors, lower: Tensors
 ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-    """Return the upper loss, and its gradients by the upper variables and by the lower parameters."""
+    """Return the upper loss, and its gradients by the upper variables and by the lower parameters.
+
+    The latter are means over the processes.
+    """
     variables, parameters = _leaves(upper), _leaves(lower)
     loss = upper_loss(variables, parameters)
     gradients = _gradients(loss, [*variables, *parameters])
-    return loss.detach(), gradients[: len(variables)], gradients[len(variables) :]
+    return loss.detach(), gradients[: len(variables)], processes.means_of(gradients[len(variables) :])
 
 
 def _response(lower_loss: Loss, upper: Tensors, lower: Tensors, vector: Tensors) -> list[torch.Tensor]:

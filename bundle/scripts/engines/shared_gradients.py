@@ -37,11 +37,10 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for group in groups.values():
         found = group[0].new_tensor([float(parameter.grad is not None) for parameter in group])
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in group]
-        flat = processes.mean_(torch.cat([found, *(gradient.flatten() for gradient in gradients)]))
-        found, *means = flat.split([len(group), *(weight.numel() for weight in group)])
+        found, *means = processes.means_of([found, *gradients])
         for weight, mean, exists in zip(group, means, found.tolist(), strict=True):
             if exists:
-                weight.grad = mean.view_as(weight)
+                weight.grad = mean
 
 
 def share_weights(*networks: nn.Module) -> None:

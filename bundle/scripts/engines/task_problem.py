@@ -12,6 +12,7 @@ from monai.utils import CommonKeys as Keys
 from torch import nn
 from torch.optim import Optimizer
 
+from .. import processes
 from ..data import GUIDE, GUIDE_LABEL
 from ..errors import InputError
 from ..networks import at_least_float32, call_with
@@ -26,6 +27,7 @@ from .hypergradients import (
     step_derivative,
     unrolled,
 )
+from .shared_gradients import average_gradients
 
 __all__ = ["Batch", "LowerSolution", "TaskProblem"]
 
@@ -62,6 +64,10 @@ class TaskProblem:
 
     with enhanced images :math:`\hat x`, and labelled high-quality images z where the batches of A have any. S runs in
     single precision throughout: differences and second derivatives need the digits.
+
+    Several processes (:mod:`scripts.processes`) share the batches of both halves: S takes the same steps in all of
+    them, down the mean of their gradients, and batch normalisation sees the images of all. The task loss has to be a
+    mean over images then, as those supplied are.
 
     Args:
         network: S, from images (B, C, *spatial) to logits.
@@ -129,6 +135,7 @@ class TaskProblem:
         loss = self.lower_loss(enhanced.detach(), batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        average_gradients(weight for group in self.optimizer.param_groups for weight in group["params"])
         self.optimizer.step()
         if not followed:
             return LowerSolution(loss.detach())
@@ -151,7 +158,7 @@ class TaskProblem:
         term = gradient.upper_loss + torch.stack(carriers).sum()
         if lower.enhanced is None:
             return term, None
-        direct, response = gradient.direct[0].norm(), gradient.response[1].norm()
+        direct, response = _norm_of_all(gradient.direct[0]), _norm_of_all(gradient.response[1])
         return term, response / direct.clamp_min(torch.finfo(direct.dtype).tiny)
 
     def hypergradient_of(self, images: Tensors, batch: Batch, lower: LowerSolution) -> Hypergradient:
@@ -214,3 +221,10 @@ class TaskProblem:
                 "little of the response. Use a smooth one (ELU, GELU), or another hypergradient.",
                 ", ".join(kinked),
             )
+
+
+def _norm_of_all(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the L2 norm of the gradients of all processes together, each a share of the whole batch's."""
+    if processes.count() == 1:
+        return gradient.norm()
+    return processes.mean_(gradient.square().sum()).sqrt()

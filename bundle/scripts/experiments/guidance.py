@@ -15,7 +15,7 @@ import torch
 from monai.inferers import Inferer
 
 from ..cues import collect_cues
-from ..errors import InputError
+from ..errors import InputError, require
 from ..handlers.metrics import image_quality
 from ..handlers.panels import compose_panel
 from ..networks import HQGNet
@@ -32,7 +32,7 @@ from .guidance_measures import (
 )
 from .guidance_tables import guidance_table
 
-__all__ = ["GuidanceReport"]
+__all__ = ["GuidanceReport", "check_guidance_data"]
 
 REFERENCES = "references"
 TONE_ALONE = 0.95
@@ -57,7 +57,7 @@ class GuidanceReport:
     - with references: SSIM, HaarPSI, :func:`detail_energy`, and the new and lost structure of
       :func:`scripts.reports.measure_safety` with the reference in the place of the input;
 
-    and once ``style_share``, see :func:`style_share`, of the cues of single slices.
+    and ``style_share``, see :func:`style_share`, of the cues of single slices: one figure, the same in every row.
 
     A style's tissue means are those of the input's reference or, without references, the mean over the guides.
 
@@ -119,6 +119,7 @@ class GuidanceReport:
         self._cues = {
             style: [self._slice_cues(item["image"]) for item in items] for style, items in self.guides.items()
         }
+        self._share = style_share({style: torch.cat(cues) for style, cues in self._cues.items()})
         rows: list[Row] = []
         cases: list[dict[str, Any]] = []
         for number, item in enumerate(self.inputs):
@@ -131,9 +132,8 @@ class GuidanceReport:
         if not rows:
             raise InputError("There is nothing to test: the list of test entries is empty.")
         self._write(rows, cases)
-        share = style_share({style: torch.cat(cues) for style, cues in self._cues.items()})
         summary = {style: _summary([row for row in rows if row["style"] == style]) for style in self.guides}
-        print(guidance_table(rows, summary, share), flush=True)
+        print(guidance_table(rows, summary, self._share), flush=True)
         print(
             f"Per patient: {self.output_dir / 'guidance.csv'}\nPicture: {self.output_dir / 'guidance.png'}", flush=True
         )
@@ -170,6 +170,7 @@ class GuidanceReport:
             "patient": item.get("patient", f"case {number + 1}"),
             "follow": follow_slope(found, wanted),
             "structure": self._structure(label, results, references),
+            "style_share": self._share,
         }
         unguided = self._enhance(item["image"], self.network.prototype_mean[None]) if references else None
         rows = []
@@ -263,6 +264,29 @@ class GuidanceReport:
         compose_panel(cases, title="The same inputs under guides of different styles").save(
             self.output_dir / "guidance.png"
         )
+
+
+def check_guidance_data(guides: Sequence[Mapping[str, Any]], inputs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse entries of a datalist that :class:`GuidanceReport` could not measure, before a network is trained.
+
+    Args:
+        guides: high-quality entries.
+        inputs: entries to be tested.
+
+    Raises:
+        InputError: when there are fewer than two styles, nothing to test, or an entry without a label.
+    """
+    styled = [entry for entry in guides if "style" in entry]
+    require(
+        len({entry["style"] for entry in styled}) >= 2,
+        "Whether results follow their guide takes guides of two styles: give the high-quality entries of the datalist "
+        'a "style".',
+    )
+    require(bool(inputs), "There is nothing to test: the list of test entries is empty.")
+    require(
+        all("label" in entry for entry in (*styled, *inputs)),
+        'Tissue means need labels: give every high-quality entry with a "style", and every test entry, a "label".',
+    )
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, float]:

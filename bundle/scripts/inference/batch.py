@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from .. import processes
-from ..errors import InputError, find_input_error
+from ..errors import InputError, find_input_error, without_controls
 from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
 from ..reports import BatchReport, CaseRecord, judge_cut, judge_safety, report_pictures
@@ -164,7 +164,7 @@ class BatchEnhancement:
             where = f"the report could not be written: {error.strerror or error}"
             tally.failed += 1
         self.counts = {"done": tally.done, "to_check": tally.to_check, "failed": tally.failed}
-        passed_over = f"; {tally.passed_over} passed over, no images" if tally.passed_over else ""
+        passed_over = f"; {tally.passed_over} passed over" if tally.passed_over else ""
         print(
             f"{tally.done} done, {tally.to_check} of them to be checked; {tally.failed} failed{passed_over}; {where}",
             flush=True,
@@ -274,7 +274,8 @@ class BatchEnhancement:
         if kept:
             message += "; what an earlier run made of it is still there"
         record = CaseRecord(name, source, outputs=kept, status="failed", message=message)
-        tqdm.write(f"failed: {message if source in message else f'{source}: {message}'}", file=sys.stderr)
+        told = message if source in message else f"{source}: {message}"
+        tqdm.write(f"failed: {without_controls(told)}", file=sys.stderr)
         try:
             self.report.add(record)
         except OSError as error:

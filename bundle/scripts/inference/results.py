@@ -86,6 +86,15 @@ class ResultFolder:
         except OSError as error:
             raise InputError(f'The output folder "{self.path}" cannot be written to: {error.strerror}.') from error
 
+    def check_writable(self) -> None:
+        """Make the folder, and refuse before any work one that cannot be written to.
+
+        Raises:
+            InputError: see :meth:`opened`.
+        """
+        with self.opened():
+            pass
+
     def partial(self, name: str) -> Path:
         """Where to make what shall become the result of that name: an empty folder's entry, without suffix."""
         self._partial.mkdir(exist_ok=True)
@@ -155,7 +164,7 @@ class ResultFolder:
         above = {folder for path in sources for folder in path.parents}
         stems = {(path.parent, path.name.split(".")[0].casefold()) for path in sources}
         for case in cases:
-            for place in (Path(os.path.abspath(self.path / case.name)), (self.path / case.name).resolve()):
+            for place in (Path(os.path.abspath(self.path / case.name)), Path(os.path.realpath(self.path / case.name))):
                 if place in above or place in sources or (place.parent, place.name.split(".")[0].casefold()) in stems:
                     raise InputError(
                         f'The result of "{case.files[0]}" would take the place of an original: '

@@ -14,6 +14,7 @@ from ..command_line import check_flags, refuse_unknown_settings
 from ..errors import require, show_input_errors_plainly
 from ..io import Case, Problem, find_cases
 from .case_enhancer import CaseEnhancer
+from .results import ResultFolder
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,15 @@ def check_dataset(dataset: Sized, problems: Iterable[Problem]) -> None:
     for problem in problems:
         logger.warning("%s", problem.message if problem.passed_over else f"left out: {problem.message}")
     require(len(dataset) > 0, "Say what to enhance: --dataset_dir FILE_OR_FOLDER, or --datalist FILE.")
+
+
+def check_output(output_dir: str) -> None:
+    """Refuse, before the network has run, a folder that results cannot be written to; it is made.
+
+    Raises:
+        InputError: naming it and the reason.
+    """
+    ResultFolder(output_dir).check_writable()
 
 
 def follow_guide(enhancer: CaseEnhancer, guide: str | None, styles: Settings | None) -> None:

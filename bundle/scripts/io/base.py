@@ -137,7 +137,8 @@ class CaseImage(ABC):
             return
         if bool(missing.all()):
             name = self.image.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
-            raise InputError(f'cannot read "{name}": none of its values is a number')
+            what = f'cannot read "{name}"' if name else "the image cannot be taken"
+            raise InputError(f"{what}: none of its values is a number")
         least = values[:, ~missing[0]].min()
         self.missing = missing
         self.padding = missing if self.padding is None else self.padding | missing

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,20 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 
-from ..errors import InputError
+from ..errors import InputError, named
 from .base import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, Provenance
 from .dicom_derivation import DEVIATION, ENHANCED, derive, uid_seed
 from .dicom_frames import GEOMETRY_TAGS, PIXEL_TAGS, Frame, PixelFormat, describe_frames
 from .dicom_geometry import Arrangement, arrange
-from .dicom_header import IDENTITY_TAGS, naming, read_dataset, read_header
+from .dicom_header import IDENTITY_TAGS, Faults, naming, read_dataset, read_header
 from .dicom_pixels import DATA_TAGS, PALETTE_TAGS, decode_frames
 from .dicom_rescaling import is_padding, keep_padding, set_rescaling, to_stored, to_units, values_cut, widened
 from .dicom_writing import encode, save, set_deviation, set_pixels
 
 __all__ = ["DICOMCase"]
+
+MOST_FAULTS = 10
+"""Files with damaged pixels after which no further ones of a series are looked for."""
 
 
 class DICOMCase(CaseImage):
@@ -70,18 +74,22 @@ class DICOMCase(CaseImage):
         frames, pixel_format = _describe(files)
         arrangement = arrange(frames)
         shape = (pixel_format.columns, pixel_format.rows, len(frames))
-        volume, padding = np.empty(0, np.float32), None
+        volume, padding, faults = np.empty(0, np.float32), None, Faults()
         for file, places in _places(arrangement).items():
-            dataset = read_dataset(file, (*PIXEL_TAGS, *PALETTE_TAGS, *DATA_TAGS))
-            for at, stored in zip(places, decode_frames(dataset, pixel_format, len(places)), strict=True):
-                if volume.size == 0:
-                    # Only now that a frame is as large as the header says, which may say anything.
-                    volume = np.empty((pixel_format.channels, *shape), np.float32)
-                frame = arrangement.frames[at]
-                volume[..., at] = to_units(stored, frame, pixel_format).T
-                if frame.padding is not None:
-                    padding = np.zeros((1, *shape), bool) if padding is None else padding
-                    padding[0, ..., at] = is_padding(stored, frame.padding).T
+            with faults.of(file):
+                dataset = read_dataset(file, (*PIXEL_TAGS, *PALETTE_TAGS, *DATA_TAGS))
+                for at, stored in zip(places, decode_frames(dataset, pixel_format, len(places)), strict=True):
+                    if volume.size == 0:
+                        # Only now that a frame is as large as the header says, which may say anything.
+                        volume = np.empty((pixel_format.channels, *shape), np.float32)
+                    frame = arrangement.frames[at]
+                    volume[..., at] = to_units(stored, frame, pixel_format).T
+                    if frame.padding is not None:
+                        padding = np.zeros((1, *shape), bool) if padding is None else padding
+                        padding[0, ..., at] = is_padding(stored, frame.padding).T
+            if len(faults) == MOST_FAULTS:
+                break
+        faults.tell()
         if not arrangement.is_volume:
             volume, padding = volume[..., 0], None if padding is None else padding[..., 0]
         space = PATIENT_SPACE if arrangement.is_placed else PIXEL_SPACE
@@ -192,35 +200,44 @@ class DICOMCase(CaseImage):
 def _describe(files: Sequence[Path]) -> tuple[list[Frame], PixelFormat]:
     """Read the headers of a series and see that they belong together."""
     frames: list[Frame] = []
-    formats: dict[PixelFormat, Path] = {}
-    series: dict[str, Path] = {}
-    instances: dict[str, Path] = {}
+    formats: dict[PixelFormat, list[Path]] = defaultdict(list)
+    series: dict[str, list[Path]] = defaultdict(list)
+    instances: dict[str, list[Path]] = defaultdict(list)
+    faults = Faults()
     for file in files:
-        header = read_header(file, (*PIXEL_TAGS, *GEOMETRY_TAGS, *IDENTITY_TAGS))
-        pixel_format, described = describe_frames(header, file)
-        frames += described
-        formats.setdefault(pixel_format, file)
-        with naming(file):
-            series.setdefault(str(header.get("SeriesInstanceUID")), file)
-            instance = str(header.get("SOPInstanceUID") or "")
-            if not instance:
-                raise ValueError("it has no SOP instance UID, which a result would have to refer to")
-        if instance in instances:
-            raise InputError(
-                f'"{instances[instance]}" and "{file}" are the same image (SOP instance): remove one of them'
-            )
-        instances[instance] = file
+        with faults.of(file):
+            header = read_header(file, (*PIXEL_TAGS, *GEOMETRY_TAGS, *IDENTITY_TAGS))
+            pixel_format, described = describe_frames(header, file)
+            frames += described
+            with naming(file):
+                instance = str(header.get("SOPInstanceUID") or "")
+                if not instance:
+                    raise ValueError("it has no SOP instance UID, which a result would have to refer to")
+                series[str(header.get("SeriesInstanceUID"))].append(file)
+            formats[pixel_format].append(file)
+            instances[instance].append(file)
+    faults.tell()
+    same = [same for same in instances.values() if len(same) > 1]
+    if same:
+        raise InputError(f"{'; '.join(map(named, same))} are the same image (SOP instance): keep one of each")
     if len(series) > 1:
-        first, second = list(series.values())[:2]
-        raise InputError(f'"{first}" and "{second}" are of different series: give one series at a time')
-    if len(formats) > 1:
-        (a, first), (b, second) = list(formats.items())[:2]
-        name, one, other = next((n, x, y) for n, x, y in zip(a._fields, a, b, strict=True) if x != y)
         raise InputError(
-            f'"{first}" and "{second}" of one series differ in {name.replace("_", " ")} ({one} and {other}): '
-            "put them into series of their own"
+            f"{named([members[0] for members in series.values()])} are of different series: give one series at a time"
         )
+    if len(formats) > 1:
+        raise InputError(_difference(formats))
     return frames, next(iter(formats))
+
+
+def _difference(formats: Mapping[PixelFormat, list[Path]]) -> str:
+    """Say which files are stored unlike most of their series, and in what."""
+    (usual, files), *others = sorted(formats.items(), key=lambda item: -len(item[1]))
+    unlike = [file for _, members in others for file in members]
+    name, most, other = next((n, x, y) for n, x, y in zip(usual._fields, usual, others[0][0], strict=True) if x != y)
+    return (
+        f'"{files[0]}" and {named(unlike)} of one series differ in {name.replace("_", " ")} ({most} and {other}): '
+        "put them into series of their own"
+    )
 
 
 def _places(arrangement: Arrangement) -> dict[Path, list[int]]:

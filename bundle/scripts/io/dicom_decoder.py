@@ -4,12 +4,18 @@
 
 It reads requests, a line of JSON each, and answers with a line of JSON followed by the bytes of an array, for each
 frame. The operating system, where it can, ends it when it takes more processor time or memory than a request grants.
+
+Where processes can be forked, the program itself decodes nothing: it imports the decoders once and forks a process
+that answers, and another one when damaged data has ended that.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -20,16 +26,29 @@ import gdcm
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000TransferSyntaxes, JPEGExtended12Bit
+from pydicom.uid import (
+    HTJ2K,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+)
 
-__all__ = ["decode", "serve"]
+__all__ = ["decode", "main", "serve", "serve_by_forks"]
 
 BY_GDCM_ALONE = (JPEGExtended12Bit, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 """Transfer syntaxes that pydicom does not leave to GDCM, or not all of them."""
 
 RGB_AFTER_DECODING = ("RGB", "YBR_RCT", "YBR_ICT")
 END_OF_CODESTREAM = b"\xff\xd9"
+
+ENDED_BY_MARKER = (JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1)
+PADDING = bytes(range(1, 255)) * 8
 
 
 def decode(file: str, count: int, plugin: str = "") -> Iterator[np.ndarray]:
@@ -66,7 +85,22 @@ def decode(file: str, count: int, plugin: str = "") -> Iterator[np.ndarray]:
         else:
             yield from iter_pixels(dataset, indices=range(count), allow_excess_frames=False)
         return
-    yield first
+    yield from _whole([first, *frames], dataset, count, options)
+
+
+def _whole(frames: list[np.ndarray], dataset: FileDataset, count: int, options: dict[str, Any]) -> Iterator[np.ndarray]:
+    """Frames, if they are whole: codecs of JPEG only warn of data that ends early, and make the rest up.
+
+    So they are decoded once more, with other bytes before their end markers, which become pixels only where pixels are
+    missing; :mod:`scripts.io.jpeg` does the same.
+    """
+    if dataset.file_meta.TransferSyntaxUID in ENDED_BY_MARKER:
+        streams = [frame.rstrip(b"\0") for frame in generate_frames(dataset.PixelData, number_of_frames=count)]
+        if all(stream.endswith(END_OF_CODESTREAM) for stream in streams):
+            dataset.PixelData = encapsulate([stream[:-2] + PADDING + END_OF_CODESTREAM for stream in streams])
+            again = iter_pixels(dataset, indices=range(count), allow_excess_frames=False, **options)
+            if not all(np.array_equal(*pair) for pair in zip(frames, again, strict=True)):
+                raise ValueError("its data ends before the picture does")
     yield from frames
 
 
@@ -110,6 +144,30 @@ def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
         answers.flush()
 
 
+def serve_by_forks(control: socket.socket) -> None:
+    """Fork a process that answers the requests of a connection, for each connection that comes; end the one before.
+
+    Args:
+        control: brings connections, a byte and a descriptor each; a byte alone ends the process that answers.
+    """
+    worker = 0
+    while True:
+        message, connections, *_ = socket.recv_fds(control, 1, 1)
+        if worker:
+            os.kill(worker, signal.SIGKILL)  # not waited for before, so its number is still its own
+            os.waitpid(worker, 0)
+        if not message:
+            return
+        worker = os.fork() if connections else 0
+        if connections and not worker:
+            control.close()
+            stream = socket.socket(fileno=connections[0])
+            serve(stream.makefile("rb"), stream.makefile("wb"))
+            os._exit(0)
+        for connection in connections:
+            os.close(connection)
+
+
 def _limit(question: dict[str, Any], before: int) -> None:
     """Grant processor time and memory for a request; on systems that know such limits."""
     with suppress(ImportError):
@@ -134,6 +192,14 @@ def _memory_now() -> int:
     return 0
 
 
+def main() -> None:
+    """Answer on the standard streams, or by forks for the connection whose descriptor the command line names."""
+    if len(sys.argv) > 1:
+        serve_by_forks(socket.socket(fileno=int(sys.argv[1])))
+    else:
+        serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder, whose modules are not to be found under bare names
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    main()

@@ -203,7 +203,7 @@ def _check_size(header: FileDataset, pixel_format: PixelFormat, count: int, file
     if syntax.is_encapsulated:
         if size < 10 * count:
             raise ValueError(f"its pixel data is cut short: the header promises {count} frames in {size} bytes")
-        check_unpacked_size(needed, size)
+        check_unpacked_size(needed * (3 if header.PhotometricInterpretation == "PALETTE COLOR" else 1), size)
         return
     unpacked = check_inflation(file)
     if (size if unpacked is None else unpacked) < needed:

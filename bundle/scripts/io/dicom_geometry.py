@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, named
 from .dicom_frames import Frame
 
 __all__ = ["Arrangement", "arrange"]
@@ -17,6 +17,7 @@ __all__ = ["Arrangement", "arrange"]
 ORIENTATION_TOLERANCE = 1e-3  # of a direction cosine: a twentieth of a degree
 SPACING_TOLERANCE = 1e-3  # of the pixel spacing
 EVEN_TOLERANCE = 0.05  # of the slice spacing
+MOST_NAMES = 10
 
 
 class Arrangement(NamedTuple):
@@ -59,8 +60,11 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
             )
         return Arrangement(tuple(frames), np.eye(4), len(frames) > 1, len(frames) == 1, False)
     if len(placed) < len(frames):
-        lost = next(frame for frame in frames if frame not in placed)
-        raise InputError(f"{_name(lost, frames)} has no position in the patient, unlike its series: leave it out")
+        lost = [frame for frame in frames if frame.position is None or frame.orientation is None]
+        have, its, it = ("has", "its", "it") if len(lost) == 1 else ("have", "their", "them")
+        raise InputError(
+            f"{_names(lost, frames)} {have} no position in the patient, unlike {its} series: leave {it} out"
+        )
     row, column, spacing = _common_plane(frames)
     normal = np.cross(row, column)
     positions = np.array([frame.position for frame in frames])
@@ -73,9 +77,17 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
     return Arrangement(tuple(frames[i] for i in order), affine, True, even, True)
 
 
-def _name(frame: Frame, frames: Sequence[Frame]) -> str:
-    alone = len({other.file for other in frames}) == 1
-    return f'frame {frame.number + 1} of "{frame.file}"' if alone and len(frames) > 1 else f'"{frame.file}"'
+def _names(some: Sequence[Frame], frames: Sequence[Frame]) -> str:
+    """Name some of all frames, by their files or, where all are in one, by their numbers."""
+    if len(frames) > 1 and len({other.file for other in frames}) == 1:
+        numbers = ", ".join(str(frame.number + 1) for frame in some[:MOST_NAMES])
+        more = f" and {len(some) - MOST_NAMES} more" if len(some) > MOST_NAMES else ""
+        return f'{"frames" if len(some) > 1 else "frame"} {numbers}{more} of "{some[0].file}"'
+    return named([frame.file for frame in some], MOST_NAMES)
+
+
+def _where(marked: np.ndarray, frames: Sequence[Frame]) -> list[Frame]:
+    return [frame for frame, is_marked in zip(frames, marked, strict=True) if is_marked]
 
 
 def _common_plane(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
@@ -85,24 +97,23 @@ def _common_plane(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, tupl
     lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
     if np.abs(lengths - 1).max() > 0.01 or abs(row @ column) > 0.01:
         raise InputError(
-            f"the orientation of {_name(frames[0], frames)} is not two directions at right angles: mend it"
+            f"the orientation of {_names(frames[:1], frames)} is not two directions at right angles: mend it"
         )
     apart = np.abs(orientations - orientations[0]).max(axis=1) > ORIENTATION_TOLERANCE
     if apart.any():
-        other = frames[int(np.argmax(apart))]
         raise InputError(
-            f"{_name(frames[0], frames)} and {_name(other, frames)} lie in different planes, as localisers do: "
-            "put the images of each plane into a series of their own"
+            f"{_names(frames[:1], frames)} and {_names(_where(apart, frames), frames)} lie in different planes, as "
+            "localisers do: put the images of each plane into a series of their own"
         )
-    for frame in frames:
-        if frame.spacing is None or min(frame.spacing) <= 0:
-            raise InputError(f"{_name(frame, frames)} lies in the patient but gives no pixel spacing: mend its header")
+    bare = [frame for frame in frames if frame.spacing is None or min(frame.spacing) <= 0]
+    if bare:
+        lies, gives, its = ("lies", "gives", "its header") if len(bare) == 1 else ("lie", "give", "their headers")
+        raise InputError(f"{_names(bare, frames)} {lies} in the patient but {gives} no pixel spacing: mend {its}")
     spacings = np.array([frame.spacing for frame in frames])
     apart = np.abs(spacings - spacings[0]).max(axis=1) > SPACING_TOLERANCE * spacings[0].min()
     if apart.any():
-        other = frames[int(np.argmax(apart))]
         raise InputError(
-            f"{_name(frames[0], frames)} and {_name(other, frames)} differ in pixel spacing: "
+            f"{_names(frames[:1], frames)} and {_names(_where(apart, frames), frames)} differ in pixel spacing: "
             "put them into series of their own"
         )
     return row, column, (float(spacings[0, 0]), float(spacings[0, 1]))

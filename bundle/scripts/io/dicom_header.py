@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from ..errors import InputError
+from ..errors import InputError, named, without_controls
 from .base import NoImageError
 from .dicom_kind import KIND_TAGS, objection_to
 from .dicom_start import begins_without_preamble
@@ -30,7 +32,9 @@ from .limits import inflated_size
 
 __all__ = [
     "IDENTITY_TAGS",
+    "Faults",
     "check_inflation",
+    "dataset_digest",
     "is_deflated",
     "naming",
     "read_dataset",
@@ -58,8 +62,38 @@ def naming(file: Path) -> Iterator[None]:
         raise InputError(f'cannot read "{file}": it is no DICOM file') from error
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (lines[0] if lines else type(error).__name__).rstrip(".:")
+        reason = without_controls(lines[0] if lines else type(error).__name__).rstrip(".:")
         raise InputError(f'cannot read "{file}": {reason if len(reason) <= 200 else reason[:197] + "..."}') from error
+
+
+class Faults:
+    """What is wrong with the files of a series, so that one sentence tells it of all."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, list[Path]] = defaultdict(list)
+        self._kinds: set[type[InputError]] = set()
+
+    @contextmanager
+    def of(self, file: Path) -> Iterator[None]:
+        """Note why a file cannot be read, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self._kinds.add(type(error))
+            self._files[str(error).removeprefix(f'cannot read "{file}": ')].append(file)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._files.values()))
+
+    def tell(self) -> None:
+        """Tell of all that was noted, if anything was.
+
+        Raises:
+            InputError: naming, for each reason, the files; a :class:`NoImageError` where all of them are others.
+        """
+        if self._files:
+            kind = NoImageError if self._kinds == {NoImageError} else InputError
+            raise kind("; ".join(f"cannot read {named(files)}: {why}" for why, files in self._files.items()))
 
 
 def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
@@ -89,7 +123,7 @@ def read_header(file: Path, tags: Sequence[str] = ()) -> FileDataset:
         objection = objection_to(header)
         if objection is not None:
             kind = NoImageError if objection.is_other_object else InputError
-            raise kind(f'cannot read "{file}": {objection.reason}')
+            raise kind(f'cannot read "{file}": {without_controls(objection.reason)}')
         if end == size and not is_deflated(header):
             raise ValueError("it holds no pixel data")
         return header
@@ -119,6 +153,20 @@ def check_inflation(file: Path) -> int | None:
         read_preamble(stream, force=True)
         syntax = _read_file_meta_info(stream).get("TransferSyntaxUID")
         return inflated_size(file, stream.tell()) if syntax == DeflatedExplicitVRLittleEndian else None
+
+
+def dataset_digest(file: Path) -> str:
+    """Digest of what a file holds behind its file-meta information, which every program that passes it on writes anew.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    with file.open("rb") as stream:
+        read_preamble(stream, force=True)
+        digest = hashlib.sha256(str(_read_file_meta_info(stream).get("TransferSyntaxUID")).encode())
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def is_deflated(header: FileDataset) -> bool:

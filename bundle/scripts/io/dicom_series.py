@@ -15,7 +15,7 @@ from pydicom.dataset import FileDataset
 
 from ..errors import InputError
 from .base import NoImageError
-from .dicom_header import IDENTITY_TAGS, naming, read_header
+from .dicom_header import IDENTITY_TAGS, dataset_digest, naming, read_header
 from .dicom_values import series_number, text, whole_number
 from .formats import image_stem
 
@@ -29,11 +29,11 @@ class Rejection(NamedTuple):
 
     Attributes:
         reason: a clause.
-        no_image: whether it is a whole object of another kind, which may lie beside images.
+        harmless: whether it may lie beside images: a whole object of another kind, or a copy of an image.
     """
 
     reason: str
-    no_image: bool = False
+    harmless: bool = False
 
 
 def find_series(files: Sequence[Path]) -> tuple[list[tuple[Path, ...]], dict[Path, Rejection]]:
@@ -41,14 +41,14 @@ def find_series(files: Sequence[Path]) -> tuple[list[tuple[Path, ...]], dict[Pat
 
     The files of a case have one series instance UID. A file is a case of its own if it has several frames or no
     series instance UID, and so is each file of a series that has no position in the patient (radiographs,
-    photographs).
+    photographs). Copies of an image are taken once.
 
     Args:
         files: DICOM files of any number of studies, and others.
 
     Returns:
         The cases, each with its files in the order given; by study, series number and series. And the files that hold
-        no image.
+        no image, or the same image as another.
     """
     series: dict[tuple[str, int, str], list[_Member]] = defaultdict(list)
     rejected: dict[Path, Rejection] = {}
@@ -62,6 +62,9 @@ def find_series(files: Sequence[Path]) -> tuple[list[tuple[Path, ...]], dict[Pat
             rejected[file] = Rejection(reason, isinstance(error, NoImageError))
     cases: list[tuple[Path, ...]] = []
     for key in sorted(series):
+        copies = _copies(series[key])
+        rejected.update({file: Rejection(f'it is a copy of "{first}"', True) for file, first in copies.items()})
+        series[key] = [member for member in series[key] if member.file not in copies]
         slices = [member for member in series[key] if member.is_slice]
         together = any(member.has_position for member in slices)
         if together:
@@ -101,10 +104,28 @@ def dicom_patient(file: Path) -> str:
         return str(header.get("PatientID") or header.get("StudyInstanceUID") or image_stem(file))
 
 
+def _copies(members: Sequence[_Member]) -> dict[Path, Path]:
+    """The files that hold the same as another, and that other one; what stands before the dataset may differ."""
+    of_instance: dict[str, list[Path]] = defaultdict(list)
+    for member in members:
+        if member.instance:
+            of_instance[member.instance].append(member.file)
+    copies: dict[Path, Path] = {}
+    for files in of_instance.values():
+        first: dict[str, Path] = {}
+        for file in files if len(files) > 1 else ():
+            with naming(file):
+                original = first.setdefault(dataset_digest(file), file)
+            if original != file:
+                copies[file] = original
+    return copies
+
+
 class _Member(NamedTuple):
     """A file of a series."""
 
     file: Path
+    instance: str
     is_slice: bool
     has_position: bool
 
@@ -112,7 +133,8 @@ class _Member(NamedTuple):
     def of(cls, header: FileDataset, file: Path) -> _Member:
         frames = whole_number(header, "NumberOfFrames", 1)
         place = (text(header, "ImagePositionPatient"), text(header, "ImageOrientationPatient"))
-        return cls(file, frames == 1 and bool(header.get("SeriesInstanceUID")), all(place))
+        instance = str(header.get("SOPInstanceUID") or "")
+        return cls(file, instance, frames == 1 and bool(header.get("SeriesInstanceUID")), all(place))
 
 
 def _series_of(header: FileDataset) -> tuple[str, int, str]:

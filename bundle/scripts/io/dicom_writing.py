@@ -65,7 +65,9 @@ def set_pixels(dataset: Dataset, pixels: np.ndarray, pixel_format: PixelFormat) 
     if pixel_format.colour:
         for keyword in _PALETTE:
             remove(dataset, keyword)
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
+    # Codestreams tell it too, so that the source may lack it.
+    dataset.SamplesPerPixel = pixel_format.channels
     dataset.BitsAllocated, dataset.BitsStored = pixel_format.bits_allocated, pixel_format.bits_stored
     dataset.HighBit = pixel_format.bits_stored - 1
     dataset.PixelRepresentation = int(pixel_format.signed)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, without_controls
 from .base import Case
 from .datalist_file import read_json
 from .dicom_series import find_series, series_name
@@ -42,7 +42,7 @@ class Problem(NamedTuple):
     Attributes:
         source: a file or a folder.
         message: a sentence that names it and says why.
-        passed_over: whether it may well lie beside images, as a structured report does, and is no failure.
+        passed_over: whether it may well lie beside images, as a structured report or a copy does, and is no failure.
     """
 
     source: Path
@@ -77,7 +77,7 @@ def find_cases(
     How a file is stored is told by its content, whatever its name: a DICOM file called ``scan.png`` is DICOM. In a
     folder and everything below it, every image is a case; DICOM files of one folder are sorted into
     series. A folder that links reach twice counts once, and links that lead out of the input are not followed unless
-    asked for.
+    asked for. Copies of a slice in a folder are taken once.
 
     Passed over are hidden files, thumbnails, what operating systems leave behind, ``DICOMDIR``, folders of results, and
     what often lies beside images: text, tables, JSON, XML, PDF and HTML files. DICOM objects of other kinds are passed
@@ -215,7 +215,7 @@ def _sort_files(
             found.append(_Found(location / image_stem(file), None, format_, (file,)))
     series, rejected = find_series(dicom) if dicom else ([], {})
     for file, rejection in rejected.items():
-        found_there = _passed_over if rejection.no_image else _unreadable
+        found_there = _passed_over if rejection.harmless else _unreadable
         problems.append(found_there(file, rejection.reason))
     for members in series:
         if len(members) > 1 and folder is not None:
@@ -273,11 +273,11 @@ def _is_companion(name: str) -> bool:
 
 
 def _unreadable(source: Path, reason: str) -> Problem:
-    return Problem(source, f'cannot read "{source}": {reason}')
+    return Problem(source, without_controls(f'cannot read "{source}": {reason}'))
 
 
 def _passed_over(source: Path, reason: str) -> Problem:
-    return Problem(source, f'passed over "{source}", no image: {reason}', passed_over=True)
+    return Problem(source, without_controls(f'passed over "{source}": {reason}'), passed_over=True)
 
 
 def _reason(error: BaseException) -> str:

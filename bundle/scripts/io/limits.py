@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .base import UnreadableError
 
-__all__ = ["UNPACKS_FREELY", "check_unpacked_size", "inflated_size", "most_unpacked"]
+__all__ = ["UNPACKS_FREELY", "check_unpacked_size", "inflated_size", "most_unpacked", "unpacked_as_label"]
 
 UNPACKS_FREELY = 2**26
 """Bytes that any file may unpack to: a volume of 512×512×128 voxels of 16 bits, or a photograph of 22 megapixels."""
@@ -17,7 +17,18 @@ UNPACKS_FREELY = 2**26
 LARGEST_COMPRESSION = 200
 """Bytes of pixels in a byte of a larger file. Scans that are mostly air come to 50, nothing but empty ones to more."""
 
+LABELS_UNPACK_FREELY = 2**29
+"""Bytes that a label may unpack to where the size of its image is unknown: nearly all of it may be 0."""
+
+BYTES_OF_A_CLASS = 8
+"""The most that a file may spend on a voxel of a label."""
+
 _CHUNK = 2**20
+
+
+def unpacked_as_label(voxels: int | None) -> int:
+    """Bytes that a label may unpack to, by the voxels of its image if these are known."""
+    return LABELS_UNPACK_FREELY if voxels is None else BYTES_OF_A_CLASS * voxels
 
 
 def most_unpacked(size: int) -> int:
@@ -25,17 +36,18 @@ def most_unpacked(size: int) -> int:
     return max(UNPACKS_FREELY, LARGEST_COMPRESSION * size)
 
 
-def check_unpacked_size(needed: int, size: int) -> None:
+def check_unpacked_size(needed: int, size: int, allowed: int = 0) -> None:
     """Refuse a file whose header asks for more than a file of its size can hold.
 
     Args:
         needed: bytes that the stored values take, unpacked.
         size: bytes of the file.
+        allowed: bytes that it may unpack to whatever its size.
 
     Raises:
         UnreadableError: with a clause that says so.
     """
-    if needed > most_unpacked(size):
+    if needed > max(allowed, most_unpacked(size)):
         raise UnreadableError(
             f"it would unpack to {needed:.3g} bytes, {needed / max(1, size):.0f} times its size, which no image does: "
             "save it uncompressed if it is one"

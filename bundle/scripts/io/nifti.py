@@ -48,7 +48,7 @@ class NiftiCase(CaseImage):
         self._suffix = suffix
 
     @classmethod
-    def read(cls, file: Path, is_label: bool = False) -> NiftiCase:
+    def read(cls, file: Path, allowed: int = 0) -> NiftiCase:
         """Read a file; whether it is compressed is told by its content.
 
         Nothing is reserved for values that the file does not hold, and a compressed file that would unpack to much
@@ -56,14 +56,14 @@ class NiftiCase(CaseImage):
 
         Args:
             file: the file.
-            is_label: whether the values are classes, nearly all of which may be 0: then it may unpack to any size.
+            allowed: bytes that it may unpack to in any case, as a label that is nearly all 0 does.
 
         Raises:
             InputError: naming the file and the reason: no NIfTI, cut short, a time series, complex values, a header
                 that contradicts itself.
         """
         try:
-            content = read_content(file, is_label)
+            content = read_content(file, allowed)
             return cls._of(content, str(file), ".nii" if file.name.lower().endswith(".nii") else ".nii.gz")
         except (OSError, EOFError, zlib.error, UnreadableError, HeaderDataError, MemoryError) as error:
             raise InputError(f'cannot read "{file}": {_why(error)}') from error

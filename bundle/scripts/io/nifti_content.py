@@ -49,12 +49,12 @@ class NiftiContent(NamedTuple):
     interleaved: bool
 
 
-def read_content(file: Path, is_label: bool = False) -> NiftiContent:
+def read_content(file: Path, allowed: int = 0) -> NiftiContent:
     """Read a file; whether it is compressed is told by its content.
 
     Args:
         file: the file.
-        is_label: whether it may unpack to any size, as a label that is nearly all 0 does.
+        allowed: bytes that it may unpack to in any case, as a label that is nearly all 0 does.
 
     Raises:
         UnreadableError: saying what is wrong with it.
@@ -67,7 +67,7 @@ def read_content(file: Path, is_label: bool = False) -> NiftiContent:
         if not packed:
             return _read_unpacked(raw, None, size)
         with gzip.open(raw) as unpacked:
-            content = _read_unpacked(cast("BinaryIO", unpacked), None if is_label else size, None)
+            content = _read_unpacked(cast("BinaryIO", unpacked), size, None, allowed)
             unpacked.read(CHUNK)  # at its end the checksum is compared
             return content
 
@@ -101,13 +101,14 @@ def content_of(image: SpatialImage) -> NiftiContent:
     return _read_unpacked(stream, None, size)
 
 
-def _read_unpacked(stream: BinaryIO, packed: int | None, size: int | None) -> NiftiContent:
+def _read_unpacked(stream: BinaryIO, packed: int | None, size: int | None, allowed: int = 0) -> NiftiContent:
     """Read an image from a stream.
 
     Args:
         stream: at its beginning.
-        packed: bytes of the file, for one that is compressed and must not unpack to too much.
+        packed: bytes of the file, for one that is compressed.
         size: bytes of the stream, for one that is not.
+        allowed: see :func:`read_content`.
     """
     start = stream.read(348)
     if not is_nifti_header(start):
@@ -129,7 +130,7 @@ def _read_unpacked(stream: BinaryIO, packed: int | None, size: int | None) -> Ni
     count = int(np.prod((*shape, channels, bytes_of_colour or 1), dtype=object))
     needed = int(offset) + count * dtype.itemsize
     if packed is not None:
-        check_unpacked_size(needed, packed)
+        check_unpacked_size(needed, packed, allowed)
     elif size is not None and needed > size:
         raise UnreadableError(f"it is cut short: {size} of {needed} bytes are there")
     extensions = bytes(_read_exactly(stream, int(offset) - length))

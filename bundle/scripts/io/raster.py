@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError
+from ..errors import InputError, without_controls
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
+from .jpeg import check_end
 from .limits import check_unpacked_size
+from .png import check_rows, png_metadata
 from .raster_writing import (
     BITS_PER_SAMPLE,
-    PNG_SIGNATURE,
     SAMPLE_FORMAT,
     SOFTWARE,
     Content,
@@ -44,8 +43,6 @@ SUFFIXES = {
     "GIF": (".gif",),
 }
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-
-PNG_METADATA = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt")
 
 LOSSLESS = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate")
 """TIFF compressions that are kept; any other becomes deflate."""
@@ -79,12 +76,13 @@ class RasterCase(CaseImage):
         self._content = content
 
     @classmethod
-    def read(cls, file: Path, keep_palette: bool = False) -> RasterCase:
+    def read(cls, file: Path, keep_palette: bool = False, allowed: int = 0) -> RasterCase:
         """Read a file.
 
         Args:
             file: the file.
             keep_palette: whether a palette's indices are the values, as in a label; its colours are, by default.
+            allowed: bytes that it may unpack to in any case, as a label that is nearly all 0 does.
 
         Raises:
             InputError: naming the file and the reason: no image, damaged, several pages, colours for printing, more
@@ -94,11 +92,11 @@ class RasterCase(CaseImage):
             with warnings.catch_warnings():
                 # Pillow warns of large images, metadata out of order and the like; what is too large it refuses.
                 warnings.simplefilter("ignore")
-                content = _read(file, keep_palette)
+                content = _read(file, keep_palette, allowed)
         # The readers raise whatever a damaged file leads them to: struct.error, IndexError, zlib.error, KeyError ...
         except Exception as error:
             unsupported = kind_of_tiff(file) if isinstance(error, UnidentifiedImageError) else None
-            raise InputError(f'cannot read "{file}": {unsupported or _why(error)}') from error
+            raise InputError(f'cannot read "{file}": {without_controls(unsupported or _why(error))}') from error
         values = torch.from_numpy(real_values(content.stored))
         meta: dict[str, Any] = {ImageMetaKey.FILENAME_OR_OBJ: str(file), SPACE: PIXEL_SPACE}
         # TIFF stands upright already.
@@ -132,7 +130,7 @@ class RasterCase(CaseImage):
         return _write(content, target.with_name(f"{target.name}.tif"))
 
 
-def _read(file: Path, keep_palette: bool = False) -> Content:
+def _read(file: Path, keep_palette: bool, allowed: int) -> Content:
     if not file.stat().st_size:
         raise UnreadableError("it is empty")
     # Given a path, Pillow maps the file to memory and then scrambles uncompressed TIFF that is to be turned upright.
@@ -142,13 +140,17 @@ def _read(file: Path, keep_palette: bool = False) -> Content:
             raise UnreadableError(f"it holds {pages} pages: save each page as a file, or the stack as NIfTI")
         if image.mode not in MODES:
             raise UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")
-        check_unpacked_size(_stored_bytes(image), file.stat().st_size)
+        check_unpacked_size(_stored_bytes(image), file.stat().st_size, allowed)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             check_directory(file, image)
             if sum(map(_area, image.tile)) < image.width * image.height:
                 raise UnreadableError("it is damaged: parts of it are missing")
+        if image.format == "PNG":
+            check_rows(file)
         is_deep_colour = _is_deep_colour(image, file)
         image.load()
+        if image.format in ("JPEG", "MPO"):
+            check_end(file, image)
         is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
         samples = _deep_samples(image, file) if is_deep_colour else _samples(image, keep_palette)
         samples = _with_transparent_colour(samples, image) if image.format == "PNG" else samples
@@ -162,16 +164,15 @@ def _read(file: Path, keep_palette: bool = False) -> Content:
         if format_ == "GIF" and channels == 3:
             format_ = "PNG"
         suffix = file.suffix if file.suffix.lower() in SUFFIXES[format_] else SUFFIXES[format_][0]
-        chunks = _png_metadata(file) if image.format == "PNG" else ()
+        chunks = png_metadata(file) if image.format == "PNG" else ()
         return Content(format_, suffix, stored, alpha, bits, image.mode == "1", _options(image, channels), chunks)
 
 
 def _stored_bytes(image: Image.Image) -> int:
-    """Bytes that the samples of a picture take where they lie side by side."""
-    bits = {"1": 1, "I": 32, "F": 32}.get(
-        image.mode, 16 if image.mode.startswith("I;16") else 8 * len(image.getbands())
-    )
-    return image.width * image.height * bits // 8
+    """Bytes that the samples of a picture take where they lie side by side, colours of a palette included."""
+    wide = {"I": 4, "F": 4, "P": 3, "PA": 4}
+    size = wide.get(image.mode, 2 if image.mode.startswith("I;16") else len(image.getbands()))
+    return image.width * image.height * size
 
 
 def _area(tile: tuple[Any, ...]) -> int:
@@ -277,20 +278,6 @@ def _exif(image: Image.Image) -> Image.Exif:
     except Exception:  # damaged metadata, which may raise anything, must not keep the image from being read
         return Image.Exif()
     return exif
-
-
-def _png_metadata(file: Path) -> tuple[tuple[bytes, bytes], ...]:
-    """Kinds and contents of the chunks that say how to show an image, or what it is."""
-    chunks = []
-    with file.open("rb") as raw:
-        raw.seek(len(PNG_SIGNATURE))
-        while len(start := raw.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", start)
-            if kind in PNG_METADATA:
-                chunks.append((kind, raw.read(length)))
-                length = 0
-            raw.seek(length + 4, io.SEEK_CUR)
-    return tuple(chunks)
 
 
 def _write(content: bytes, file: Path) -> Path:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from .png import PNG_SIGNATURE
+
 __all__ = [
     "BITS_PER_SAMPLE",
-    "PNG_SIGNATURE",
     "SAMPLE_FORMAT",
     "SOFTWARE",
     "Content",
@@ -24,7 +25,6 @@ __all__ = [
     "saved",
 ]
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_UP = 2
 LONGEST_SEGMENT = 65533
 """Bytes of metadata that JPEG can hold together."""

@@ -20,7 +20,7 @@ from .base import UnreadableError
 __all__ = ["black_is_zero", "check_directory", "kind_of_tiff", "packed_bits", "samples_of_tiff"]
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-BITS_PER_SAMPLE, PHOTOMETRIC, DESCRIPTION = 258, 262, 270
+BITS_PER_SAMPLE, PHOTOMETRIC, DESCRIPTION, ORIENTATION = 258, 262, 270, 274
 WHITE_IS_ZERO = 0
 PACKED_BITS = 12
 
@@ -98,16 +98,31 @@ def black_is_zero(samples: np.ndarray, image: Image.Image, bits: int) -> np.ndar
 
 
 def samples_of_tiff(file: Path) -> np.ndarray | None:
-    """Samples (rows, columns, channels) of a picture of colours; None where tifffile cannot decode them alone."""
+    """Samples (rows, columns, channels) of a picture of colours, upright as Pillow has them.
+
+    None where tifffile cannot decode them alone.
+    """
     try:
         with _opened(file) as tiff:
             page = tiff.pages.first
+            if 0 in page.databytecounts:
+                return None  # tifffile would make black of a part that is missing
             samples = np.asarray(page.asarray())
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples.ndim == 3:
                 samples = np.moveaxis(samples, 0, -1)
-            return np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder("=")))
+            turned = _upright(samples, int(page.tags.valueof(ORIENTATION, 1)))
+            return np.ascontiguousarray(turned.astype(samples.dtype.newbyteorder("=")))
     except Exception:  # whatever damaged data or a missing decoder leads to: another reader is asked
         return None
+
+
+def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn samples as the file asks for: where its first row and its first column are to be shown."""
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return samples[::-1] if orientation in (3, 4, 7, 8) else samples
 
 
 def kind_of_tiff(file: Path) -> str | None:

@@ -12,11 +12,12 @@ from .hqgnet import GuidedEnhancement, HQGNet, draw_cues, mean_and_deviation
 from .joint_norm import JointNorm
 from .layer_features import LayerFeatures
 from .stand_alone import OnnxSignature, StandAlone
-from .variational_norm import AdaLIN, VariationalInformationNorm
+from .variational_norm import AdaLIN, CuelessNorm, VariationalInformationNorm
 from .wavelet_transform import WaveletTransform
 
 __all__ = [
     "AdaLIN",
+    "CuelessNorm",
     "DetailDiscriminator",
     "Enhancer",
     "EnhancerEncoder",

@@ -113,9 +113,10 @@ class Enhancer(nn.Module):
         logit_eps: :math:`\epsilon` of the residual head: how far black and white are from the ends that no finite f
             could move. Defaults to 0.05.
         reduction: 1 or 2. Defaults to 1.
+        modulation: ``"adalin"`` or ``"instance"``, see :class:`VariationalInformationNorm`. Defaults to ``"adalin"``.
 
     Raises:
-        InputError: for other ``spatial_dims``, fewer than two levels, an unknown head.
+        InputError: for other ``spatial_dims``, fewer than two levels, an unknown head or modulation.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Enhancer(nn.Module):
         head: str = "plain",
         logit_eps: float = 0.05,
         reduction: int = 1,
+        modulation: str = "adalin",
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -156,7 +158,8 @@ class Enhancer(nn.Module):
             for below, skip in zip(deep_to_fine[:-1], deep_to_fine[1:], strict=True)
         )
         self.modulation = nn.ModuleList(
-            VariationalInformationNorm(spatial_dims, skip, cue_channels + code_channels) for skip in deep_to_fine[1:]
+            VariationalInformationNorm(spatial_dims, skip, cue_channels + code_channels, modulation)
+            for skip in deep_to_fine[1:]
         )
         drawn = in_channels if reduction == 1 else FULL_RESOLUTION_WIDTH
         self.final = Conv[Conv.CONV, spatial_dims](channels[0], drawn, kernel_size=1)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, require
 from .enhancer import Enhancer
 from .functional import with_frozen_weights
 from .guidance_encoder import GuidanceEncoder
@@ -53,6 +53,11 @@ class HQGNet(nn.Module):
         guided: False for the unguided baseline, in which every cue is 0. Defaults to True.
         reduction: 2 lets both encoders and the decoder work at half the resolution, see :class:`Enhancer`; their levels
             are then those from the second on of a network of full resolution. Defaults to 1.
+        variational: False for a cue that is its mean in training too. No noise is drawn then, and the log-variance is
+            used by the KL term alone, whose weight is best 0. Defaults to True.
+        modulation: what the decoder's features are normalised with. ``"adalin"`` takes the cue and the LQ code.
+            ``"instance"`` is instance norm with learned scale and shift: nothing carries the guide then, so ``guided``
+            has to be False. Defaults to ``"adalin"``.
 
     Raises:
         InputError: for settings that make no network.
@@ -75,15 +80,29 @@ class HQGNet(nn.Module):
         head: str = "plain",
         guided: bool = True,
         reduction: int = 1,
+        variational: bool = True,
+        modulation: str = "adalin",
     ) -> None:
         super().__init__()
+        require(
+            modulation != "instance" or not guided,
+            'The modulation "instance" takes no cue, so nothing would carry the guide: set guided to False with it.',
+        )
         self.guided = guided
+        self.variational = variational
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         # Values of the finest features per pixel of the image.
         self.width = channels[0] / reduction**spatial_dims
         self.enhancer = Enhancer(
-            spatial_dims, in_channels, channels, cue_channels, code_channels, head, reduction=reduction
+            spatial_dims,
+            in_channels,
+            channels,
+            cue_channels,
+            code_channels,
+            head,
+            reduction=reduction,
+            modulation=modulation,
         )
         widths = channels if guidance_channels is None else guidance_channels
         self.guidance = GuidanceEncoder(spatial_dims, in_channels, widths, cue_channels, reduction)
@@ -122,8 +141,11 @@ class HQGNet(nn.Module):
         return mean, log_variance
 
     def draw_cue(self, mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-        """Draw v_z = mean + exp(log_variance / 2) * noise while training; return the mean in evaluation mode."""
-        if self.training and self.guided:
+        """Draw v_z = mean + exp(log_variance / 2) * noise while training; return the mean otherwise.
+
+        A network that is not variational, or not guided, always returns the mean.
+        """
+        if self.training and self.guided and self.variational:
             return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         return mean
 

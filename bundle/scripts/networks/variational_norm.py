@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.layers.factories import Conv
+from monai.networks.layers.factories import Conv, Norm
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, require
 
 
 class AdaLIN(nn.Module):
@@ -80,6 +80,29 @@ class AdaLIN(nn.Module):
         self.rho.clamp_(0.0, 1.0)
 
 
+class CuelessNorm(nn.Module):
+    """Instance normalisation with a learned scale and shift per channel, in the place of :class:`AdaLIN`.
+
+    It takes no part in guidance: the conditioning vector is accepted and has no effect.
+
+    Args:
+        spatial_dims: number of spatial dimensions, 2 or 3.
+        channels: channels of the input and of the output.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        self.norm = Norm[Norm.INSTANCE, spatial_dims](channels, affine=True)
+
+    def forward(self, x: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
+        """Return ``x``, (B, C, *spatial), normalised, scaled and shifted, whatever ``cue`` is."""
+        normalised: torch.Tensor = self.norm(x)
+        return normalised
+
+
+MODULATIONS = ("adalin", "instance")
+
+
 class VariationalInformationNorm(nn.Module):
     r"""A residual block that modulates decoder features by the joint cue.
 
@@ -92,11 +115,24 @@ class VariationalInformationNorm(nn.Module):
         spatial_dims: number of spatial dimensions, 2 or 3.
         channels: channels of the input and of the output.
         cue_channels: length of the joint cue.
+        modulation: ``"adalin"``, or ``"instance"`` for a :class:`CuelessNorm` in its place, by which no cue has any
+            effect. Defaults to ``"adalin"``.
+
+    Raises:
+        InputError: for another ``modulation``.
     """
 
-    def __init__(self, spatial_dims: int, channels: int, cue_channels: int) -> None:
+    def __init__(self, spatial_dims: int, channels: int, cue_channels: int, modulation: str = "adalin") -> None:
         super().__init__()
-        self.norm = AdaLIN(spatial_dims, channels, cue_channels)
+        require(
+            modulation in MODULATIONS,
+            f'Unknown modulation "{modulation}": use "adalin", or "instance" for instance norm without a cue.',
+        )
+        self.norm = (
+            AdaLIN(spatial_dims, channels, cue_channels)
+            if modulation == "adalin"
+            else CuelessNorm(spatial_dims, channels)
+        )
         self.activation = nn.LeakyReLU(0.2)
         self.conv = Conv[Conv.CONV, spatial_dims](channels, channels, kernel_size=3, padding=1)
 

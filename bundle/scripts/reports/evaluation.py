@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
+from torch.utils.data import DistributedSampler
 
+from .. import processes
 from ..handlers.metrics import QUALITY_METRICS, image_quality, output_cases
 from ..handlers.panels import case_name, source_file
 from ..tasks import Task
@@ -124,6 +127,9 @@ class EvaluationReport:
     patient, by their mean; without that key every case is a patient, named for its file. Without any reference it says
     so and reports the number of cases.
 
+    Where several processes (:mod:`scripts.processes`) share the cases by a ``DistributedSampler`` of the evaluator's
+    loader, the report has those of all, in the order of the data set. The first process alone writes it.
+
     Args:
         output_dir: folder of the report.
         spatial_dims: number of spatial dimensions of the network: volumes of a 2-D network are compared by slices.
@@ -158,7 +164,9 @@ class EvaluationReport:
         if task is not None:
             self.task = TaskScores(task, class_names, surface_tolerance)
         self.rows: list[dict[str, Any]] = []
-        self._cases: list[tuple[str, str, dict[str, float]]] = []
+        self._cases: list[tuple[int, str, str, dict[str, float]]] = []
+        self._shared = False
+        self._places: Iterator[int] = itertools.count()
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
@@ -169,6 +177,9 @@ class EvaluationReport:
     def started(self, engine: Engine) -> None:
         """Forget the evaluation before."""
         self.rows, self._cases = [], []
+        sampler = getattr(engine.state.dataloader, "sampler", None)
+        self._shared = isinstance(sampler, DistributedSampler)
+        self._places = iter(sampler) if isinstance(sampler, DistributedSampler) else itertools.count()
         if self.task is not None:
             self.task.reset()
 
@@ -183,14 +194,22 @@ class EvaluationReport:
                     values |= {f"{state}_{metric}": value for metric, value in quality.items()}
             if self.task is not None:
                 values |= self.task.measure(case)
-            name = case_name(case, default=f"case {len(self._cases) + 1}")
+            place = next(self._places)
+            name = case_name(case, default=f"case {place + 1}")
             # Files of one name in two folders are two patients unless the data say otherwise.
             identity = name if case.get("patient") not in (None, "") else source_file(case) or name
-            self._cases.append((identity, name, values))
+            self._cases.append((place, identity, name, values))
 
     def completed(self, engine: Engine) -> None:
         """Write the report and print the table."""
+        if self._shared:
+            shares = processes.gathered(self._cases)
+            self._cases = sorted((case for share in shares for case in share), key=lambda case: case[0])
+            if self.task is not None:
+                self.task.gather()
         self.rows = self._patients()
+        if not processes.is_first():
+            return
         notes = [f"Report: {self.output_dir}"]
         if self.panels_dir:
             notes.append(f"Pictures: {self.panels_dir}")
@@ -206,7 +225,7 @@ class EvaluationReport:
         """Return a row per patient, in the order of their first cases."""
         groups: dict[str, list[dict[str, float]]] = {}
         names: dict[str, str] = {}
-        for identity, name, values in self._cases:
+        for _, identity, name, values in self._cases:
             groups.setdefault(identity, []).append(values)
             names[identity] = name
         shared = [name for name in names.values() if list(names.values()).count(name) > 1]

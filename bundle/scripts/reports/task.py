@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
+from .. import processes
 from ..data import LABEL
 from ..engines import TASK_IMAGE, TASK_PRED, TASK_REFERENCE
 from ..errors import InputError
@@ -89,6 +90,13 @@ class TaskScores:
                 score = self._segmentation if self.task.image_labels else self._classification
                 values |= {f"{state}_{metric}": value for metric, value in score(state, case[key], label).items()}
         return values
+
+    def gather(self) -> None:
+        """Take over what the other processes have measured of cases of their own."""
+        shares = processes.gathered((self._units, self._missed, self._pairs))
+        self._units = {unit for units, _, _ in shares for unit in units}
+        self._missed = {state: sum(missed[state] for _, missed, _ in shares) for state in STATES}
+        self._pairs = {state: [pair for _, _, pairs in shares for pair in pairs[state]] for state in STATES}
 
     def columns(self, rows: Sequence[Row]) -> list[str]:
         """Return the names of the scores in ``rows``, in the order in which they should stand."""

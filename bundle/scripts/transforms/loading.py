@@ -56,7 +56,8 @@ class ReadImaged(MapTransform):
         even_spacing: whether a series with missing or unevenly spaced slices is refused. Defaults to True.
         source_key: where to keep the image as it was read, for :class:`scripts.transforms.RestoreSourced`; the places
             of its padding, if it has any, are kept under this key with ``_padding``. The axis of acquisition is then
-            kept in ``meta["acquisition_axis"]``, where the file names it. Defaults to None: it is not kept.
+            kept in ``meta["acquisition_axis"]``, where the file names it. A file whose result could not be written is
+            refused, see :meth:`scripts.io.CaseImage.check_writable`. Defaults to None: it is not kept.
         nan_as_padding: whether NaN in an image of a file is padding, see
             :meth:`scripts.io.CaseImage.take_nan_as_padding`.
 
@@ -92,13 +93,18 @@ class ReadImaged(MapTransform):
             if key in self.label_keys:
                 if not isinstance(value, (str, os.PathLike)):
                     raise InputError(_no_label_image(value, key, data.get(CommonKeys.IMAGE.value)))
-                item[key] = self._label(value)
+                item[key] = self._label(value, self._voxels(item))
             else:
                 self._read(item, key)
         return item
 
-    def _label(self, place: str | os.PathLike[str]) -> torch.Tensor:
-        case = self._opened(place, is_label=True)
+    def _voxels(self, item: Mapping[Hashable, Any]) -> int | None:
+        """How many voxels the image of a label has, which is read by now; None where there is none."""
+        images = (item.get(key) for key in self.keys if key not in self.label_keys)
+        return next((image[0].numel() for image in images if isinstance(image, torch.Tensor)), None)
+
+    def _label(self, place: str | os.PathLike[str], voxels: int | None) -> torch.Tensor:
+        case = self._opened(place, is_label=True, voxels=voxels)
         self._check_spacing(case)
         return _whole_numbers(self._turned(case.image))
 
@@ -110,6 +116,8 @@ class ReadImaged(MapTransform):
             image = source = convert_to_tensor(value, dtype=torch.float32, track_meta=True)
         else:
             case = value if isinstance(value, CaseImage) else self._opened(value)
+            if self.source_key is not None and case is not value:
+                case.check_writable()
             self._check_spacing(case)
             if self.nan_as_padding:
                 case.take_nan_as_padding()
@@ -125,12 +133,12 @@ class ReadImaged(MapTransform):
         item[key] = image
 
     @staticmethod
-    def _opened(place: Any, is_label: bool = False) -> CaseImage:
+    def _opened(place: Any, is_label: bool = False, voxels: int | None = None) -> CaseImage:
         """Open a file, a folder or the files of a series, and let the image's metadata name it."""
         if isinstance(place, (list, tuple)):
             return open_image(place)
         path = Path(str(place)).expanduser()
-        case = open_image(path, is_label)
+        case = open_image(path, is_label, voxels)
         case.image.meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)
         return case
 
