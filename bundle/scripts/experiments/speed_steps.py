@@ -106,7 +106,10 @@ def memory(bench: Bench) -> list[Table]:
         if bench.device.type == "cuda"
         else "of a process of its own, without what it has before"
     )
-    return [Table("Memory of a step of training", rows, [f"Peak {whose}; two steps."])]
+    notes = [f"Peak {whose}; two steps."]
+    if any(taken is None for column in columns for taken in column.values()):
+        notes.append("–: the process died, or the system does not tell.")
+    return [Table("Memory of a step of training", rows, notes)]
 
 
 def _memory_of(name: str, size: int, batch: int, device: str, threads: int) -> int | None:
