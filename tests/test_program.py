@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         (["--resume", "False", "in"], ["in"], {}),
         (["in", "--amp", "--window", "[0,255]"], ["in"], {"amp": True, "window": [0, 255]}),
         (["in", "--window", "none", "--datalist", "2024"], ["in"], {"window": None, "datalist": "2024"}),
+        (["in", "--task", "none", "--model_metric", "none"], ["in"], {"task": "none", "model_metric": None}),
         (["in", "--samples=8"], ["in", "--samples=8"], {}),
     ],
 )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from .errors import InputError, find_input_error, plain_sentence, require
 from .files import PLACES, bundle_root
+from .settings_table import SETTINGS
 from .start_up import import_monai
 from .version import __version__
 
@@ -141,13 +142,16 @@ def split_settings(arguments: Sequence[str], parser: argparse.ArgumentParser) ->
         if not separator:
             value = pending.pop(0) if pending and not pending[0].startswith("--") else "True"
         key = name[2:].replace("-", "_")
-        settings[key] = value if key in PLACES else _value(value)
+        settings[key] = value if key in PLACES else _value(key, value)
     return own, settings
 
 
-def _value(text: str) -> Any:
+def _value(name: str, text: str) -> Any:
     import fire.parser
 
+    kind = SETTINGS.get(name)
+    if text == "none" and kind is not None and not kind.accepts(None):
+        return text  # a word of this setting: task none
     truth = {"true": True, "false": False, "none": None, "null": None}
     return truth[text.lower()] if text.lower() in truth else fire.parser.DefaultParseValue(text)
 
