@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from monai.networks.nets import DynUNet, UNet
 from monai.transforms import Compose, RandFlipd, RandSpatialCropd, SpatialPadd
 from torch import nn
 
-from scripts.engines import HYPERGRADIENTS
+from scripts.engines import HYPERGRADIENTS, frozen_task_networks
 from scripts.errors import InputError
 from scripts.experiments.downstream import DownstreamExperiment, _write_text
 from scripts.experiments.downstream_data import prepare_cases
@@ -386,7 +387,10 @@ def test_two_processes_may_write_the_same_file(tmp_path: Path, monkeypatch: pyte
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("table.md", "ours")]
 
 
-def test_progress_bar_names_arm_and_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bar_names_arm_and_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # there is none in a log file
     report(tmp_path, arms=("separate",)).run()
     shown = capsys.readouterr().err
     for name in ("S on clean images", "S on raw images, all labels", "S on separate images, 3 labels"):
@@ -536,7 +540,7 @@ def test_learning_rate_falls_along_a_cosine(tmp_path: Path, monkeypatch: pytest.
             rates.append(self.param_groups[0]["lr"])
             return super().step(closure)
 
-    monkeypatch.setattr(torch.optim, "Adam", Recorder)
+    monkeypatch.setattr(frozen_task_networks, "Adam", Recorder)
     report(tmp_path, arms=("separate",), clean=[], label_budgets=(None,), steps=4, learning_rate=0.1).run()
     assert rates[:4] == pytest.approx([0.05 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
     assert rates[4:] == rates[:4]

@@ -168,12 +168,13 @@ def test_exception_in_validation_fails_the_run(tracker_of: Callable[..., RunTrac
 
 def test_sigterm_ends_the_run_as_killed(tracker_of: Callable[..., RunTracker]) -> None:
     engine, tracker = trainer(), tracker_of()
+    former = signal.getsignal(signal.SIGTERM)
     tracker.attach(engine)
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda engine: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit):
         engine.run(range(1000))
     assert [run.info.status for run in runs(tracker)] == ["KILLED"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_unnamed_run_does_not_continue_a_crashed_one(tracker_of: Callable[..., RunTracker]) -> None:
