@@ -91,7 +91,7 @@ def memory(bench: Bench) -> list[Table]:
             columns.append(
                 {
                     name: in_own_process(_memory_of, name, size, batch, str(bench.device), bench.threads)
-                    for name in STEPS
+                    for name in IN_MEMORY
                 }
             )
     rows: Rows = [("GiB (relative to CycleGAN)", *heading)]
