@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,14 @@ from scripts.experiments import speed_bench, speed_clock
 from scripts.experiments.speed import PARTS, speed
 from scripts.experiments.speed_bench import Bench, Table, in_own_process
 from scripts.experiments.speed_clock import Elapsed, Progress, interleave, median, median_ratio
-from scripts.experiments.speed_subjects import CycleGANStep, EnhancementStep, ResNetGenerator, hqgnet, phantom
+from scripts.experiments.speed_subjects import (
+    CycleGANStep,
+    EnhancementStep,
+    ResNetGenerator,
+    bias_field_correction,
+    hqgnet,
+    phantom,
+)
 
 CPU = torch.device("cpu")
 TINY = {
@@ -89,6 +97,13 @@ def test_our_step_is_that_of_the_configuration(restores: bool) -> None:
     losses = set(step.trainer.state.output["losses"])
     assert {"restoration", "style", "kl"} <= losses
     assert ("adversarial" in losses) is not restores
+
+
+@pytest.mark.slow
+def test_n4_flattens_a_bias_field() -> None:
+    field = np.linspace(0.5, 1.0, 48)[:, None] * np.ones(48)
+    corrected = bias_field_correction(field, threads=1)()
+    assert corrected.std() / corrected.mean() < 0.5 * field.std() / field.mean()
 
 
 @pytest.mark.slow

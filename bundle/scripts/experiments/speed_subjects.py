@@ -229,15 +229,12 @@ def bias_field_correction(image: np.ndarray, threads: int) -> Run:
     source = itk.image_from_array(np.ascontiguousarray(image + 0.01, dtype=np.float32))
     mask = itk.image_from_array((image > 0.2).astype(np.uint8))
 
-    iterations = itk.Array[itk.UI]()
-    iterations.SetSize(4)
-    iterations.Fill(50)
-
-    def run() -> None:
+    def run() -> np.ndarray:
         corrector = itk.N4BiasFieldCorrectionImageFilter.New(source, MaskImage=mask)
         corrector.SetNumberOfFittingLevels(4)
-        corrector.SetMaximumNumberOfIterations(iterations)
+        corrector.SetMaximumNumberOfIterations([50] * 4)
         corrector.Update()
+        return np.asarray(itk.array_view_from_image(corrector.GetOutput())).copy()
 
     return run
 
