@@ -15,7 +15,7 @@ TINY = Size((4, 6), (4, 6), patch=(32, 32), batch=2, volume=(16, 16, 3), slices=
 FIGURES = Figures(TRAINING, "fp32", 0.5, 2**30, 10.0, 0.7, 0.9, 95, {"aten::convolution": 0.6})
 
 
-@pytest.mark.parametrize("work", [TRAINING, INFERENCE])
+@pytest.mark.parametrize("work", [pytest.param(TRAINING, marks=pytest.mark.slow), INFERENCE])
 @pytest.mark.parametrize(
     "mode",
     [
