@@ -14,6 +14,13 @@ from PIL import Image
 
 CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 
+TINY_NETWORKS: dict[str, Any] = {
+    "patch_size": [32, 32],
+    "network_channels": [4, 6, 8],
+    "guidance_channels": [4, 6],
+    "discriminator_def#channels": 4,
+    "discriminator_def#num_layers_d": 2,
+}
 # Two steps of a tiny network on 32x32 pictures.
 TINY: dict[str, Any] = {
     "device": "cpu",
@@ -21,11 +28,7 @@ TINY: dict[str, Any] = {
     "steps_per_epoch": 2,
     "batch_size": 2,
     "val_interval": 1,
-    "patch_size": [32, 32],
-    "network_channels": [4, 6, 8],
-    "guidance_channels": [4, 6],
-    "discriminator_def#channels": 4,
-    "discriminator_def#num_layers_d": 2,
+    **TINY_NETWORKS,
     "restoration_epochs": 1,
     "warmup_epochs": 1,
     "bilevel#settings#frozen_task_steps": 2,

@@ -8,29 +8,23 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
-from monai.networks.nets import PatchDiscriminator, UNet
+from monai.networks.nets import UNet
 from tests.engines.bilevel_cases import dice, items, unet
+from tests.engines.shared_steps import Step, assert_equal_to_one, train_two_steps
 from tests.several_processes import in_processes
-from torch.utils.data import DataLoader
 
 from scripts import processes
-from scripts.data import EpochSampler, UnpairedDataset
+from scripts.data import UnpairedDataset
 from scripts.engines import (
     HYPERGRADIENTS,
     BilevelSettings,
     BilevelTask,
-    EnhancementTrainer,
     FrozenTaskNetworks,
     bilevel_task,
 )
 from scripts.engines.shared_batch_norm import SharedBatchNorm, share_batch_statistics
 from scripts.engines.shared_gradients import average_gradients
 from scripts.handlers import BatchNormUpdate
-from scripts.losses import SharedEnhancementLoss
-from scripts.networks import HQGNet
-
-Step = tuple[dict[str, torch.Tensor], dict[str, float]]
 
 
 def dataset() -> UnpairedDataset:
@@ -69,56 +63,14 @@ def bilevel(data: UnpairedDataset, batch_size: int, norm: str = "instance", **se
 
 
 def steps(batch_size: int, **settings: Any) -> list[Step]:
-    """Train both levels for two steps in double precision; return gradients and losses of each."""
     data = dataset()
-    torch.manual_seed(0)
-    network = HQGNet(2, 1, channels=(4, 6), guidance_channels=(4, 6), cue_channels=5).double()
-    discriminator = PatchDiscriminator(2, 4, 1, num_layers_d=2, norm="INSTANCE").double()
-    # The noise of a cue is each process's own; its mean is the same.
-    network.draw_cue = lambda mean, log_variance: mean  # type: ignore[method-assign]
-    task = bilevel(data, batch_size, **settings)
-    engine = EnhancementTrainer(
-        device="cpu",
-        max_epochs=2,
-        epoch_length=1,
-        train_data_loader=DataLoader(data, batch_size=batch_size, sampler=EpochSampler(data)),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), 1e-2),
-        discriminator=discriminator,
-        d_optimizer=torch.optim.SGD(discriminator.parameters(), 1e-2),
-        loss_function=SharedEnhancementLoss(2).double(),
-        bilevel=task,
-        max_grad_norm=0.5,
-    )
-    found: list[Step] = []
-
-    def keep() -> None:
-        networks = {"network": network, "discriminator": discriminator, "downstream": task.network}
-        gradients = {
-            f"{name}.{key}": weight.grad.clone()
-            for name, part in networks.items()
-            for key, weight in part.named_parameters()
-            if weight.grad is not None
-        }
-        averages = {f"average.{key}": value.clone() for key, value in task.ema_network.state_dict().items()}
-        found.append((gradients | averages, engine.state.output[0]["losses"]))
-
-    engine.add_event_handler(Events.ITERATION_COMPLETED, keep)
-    engine.run()
-    return found
+    return train_two_steps(data, batch_size, (4, 6), bilevel(data, batch_size, **settings))
 
 
 def compare(number: int, **settings: Any) -> list[Step]:
     """Compare processes with batches of one with one process that has the batches of all, which is returned."""
     alone = steps(number, **settings)
-    for process in in_processes(lambda: steps(1, **settings), number):
-        for (gradients, losses), (expected, expected_losses) in zip(process, alone, strict=True):
-            assert gradients.keys() == expected.keys()
-            for name, gradient in gradients.items():
-                # MONAI's SSIM rounds to float32.
-                error = float((gradient - expected[name]).abs().max())
-                assert error <= 1e-6 * max(1.0, float(expected[name].abs().max())), (name, error)
-            assert losses == pytest.approx(expected_losses, rel=1e-5)
+    assert_equal_to_one(in_processes(lambda: steps(1, **settings), number), alone)
     return alone
 
 

@@ -20,6 +20,8 @@ import pytest
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from PIL import Image
+from tests.bundle.conftest import TINY_NETWORKS
+from tests.experiments.recorded_commands import RecordedCommands
 
 from scripts.api import Enhancer
 from scripts.errors import InputError, find_input_error
@@ -34,21 +36,17 @@ TINY = {
     "batch_size": 2,
     "restoration_epochs": 0,
     "warmup_epochs": 0,
-    "patch_size": [32, 32],
-    "network_channels": [4, 6, 8],
-    "guidance_channels": [4, 6],
-    "discriminator_def#channels": 4,
-    "discriminator_def#num_layers_d": 2,
     "device": "cpu",
+    **TINY_NETWORKS,
 }
 
 
-class StandIn:
+class StandIn(RecordedCommands):
     """Leaves the files that the commands would leave, and keeps the commands."""
 
     def __init__(self, refuses: bool = False) -> None:
+        super().__init__()
         self.refuses = refuses
-        self.commands: list[list[str]] = []
 
     def __call__(self, command: list[str], log: Path) -> int:
         self.commands.append(command)
@@ -63,13 +61,6 @@ class StandIn:
         else:
             (folder / "guidance" / "guidance.csv").write_text("patient,style,ssim\np1,a,0.5\n")
         return 0
-
-    @staticmethod
-    def value(command: list[str], name: str) -> str:
-        return command[command.index(name) + 1]
-
-    def of(self, run_id: str) -> list[list[str]]:
-        return [command for command in self.commands if command[4] == run_id]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.experiments.recorded_commands import RecordedCommands
 
 from scripts.errors import InputError
 from scripts.experiments import runner
@@ -20,13 +21,13 @@ from scripts.experiments.jobs import BUNDLE, run_logged
 from scripts.experiments.runner import DownstreamRun
 
 
-class StandIn:
+class StandIn(RecordedCommands):
     """Does what the commands do to the files, and keeps the commands."""
 
     def __init__(self, check: int = 0, leaves_network: bool = True) -> None:
+        super().__init__()
         self.check = check
         self.leaves_network = leaves_network
-        self.commands: list[list[str]] = []
 
     def __call__(self, command: list[str], log: Path) -> int:
         self.commands.append(command)
@@ -52,13 +53,9 @@ class StandIn:
             (folder / "model.pt").touch()
         return 0
 
-    @staticmethod
-    def value(command: list[str], name: str) -> str:
-        return command[command.index(name) + 1]
-
     @property
     def trainings(self) -> list[list[str]]:
-        return [command for command in self.commands if command[4] == "training"]
+        return self.of("training")
 
 
 @pytest.fixture
