@@ -23,7 +23,7 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 
 # From below to above: a package imports those before it, never those after it.
 LAYERS = (
-    ["errors", "files", "tensors", "version", "rng_state", "processes", "start_up"]
+    ["errors", "files", "tensors", "terminal", "version", "rng_state", "processes", "start_up"]
     + ["former_settings", "settings_table", "command_line", "model_spec", "model_card"]
     + ["networks", "io", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
     + [

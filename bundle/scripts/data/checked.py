@@ -11,6 +11,7 @@ from typing import Any
 from monai.data import CacheDataset
 
 from ..errors import InputError, find_input_error
+from ..terminal import is_terminal
 
 __all__ = ["CheckedDataset"]
 
@@ -26,15 +27,18 @@ class CheckedDataset(CacheDataset):
     Args:
         data: entries.
         transform: what is done to each; its first deterministic part is cached.
+        progress: whether a bar is shown on a terminal while the cache is filled; there is none in a log file.
         settings: see :class:`monai.data.CacheDataset`.
 
     Raises:
         InputError: for the first image that cannot be used; those after it, up to 20 in all, are logged.
     """
 
-    def __init__(self, data: Sequence[Mapping[str, Any]], transform: Any, **settings: Any) -> None:
+    def __init__(
+        self, data: Sequence[Mapping[str, Any]], transform: Any, progress: bool = True, **settings: Any
+    ) -> None:
         self._faults: list[InputError] = []
-        super().__init__(data, transform, **settings)
+        super().__init__(data, transform, progress=progress and is_terminal(), **settings)
         self._tell()
 
     def _load_cache_item(self, idx: int) -> Any:

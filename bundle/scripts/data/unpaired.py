@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -146,7 +145,6 @@ class UnpairedDataset(Dataset[Item]):
         self._data, self._guide_data = data, guide_data
         self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=(), guide_keys=())
         prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
-        progress = progress and sys.stderr.isatty()
         self.images, self.guides = (
             CheckedDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
             for entries, preparation in ((data, prepare), (guide_data, prepare_guide))

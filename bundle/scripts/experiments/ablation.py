@@ -10,17 +10,16 @@ goes on after its last epoch.
 from __future__ import annotations
 
 import csv
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, require, run_command
+from ..errors import InputError, require
 from ..files import atomic_write
 from .ablation_tables import AblationTables, Measured
 from .ablation_variants import DEFAULT_VARIANTS, find_variants
-from .jobs import Evaluation, Experiment, Step, Training, end_commands, listed, whole_numbers
+from .jobs import Evaluation, Experiment, Step, Training, listed, run_with_commands, whole_numbers
 
 __all__ = ["AblationRun", "read_measures"]
 
@@ -164,9 +163,8 @@ def ablation(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command, see :func:`scripts.errors.run_command`."""
-    signal.signal(signal.SIGTERM, end_commands)
-    run_command(ablation, "ablation.py", arguments)
+    """Run the command, see :func:`scripts.experiments.jobs.run_with_commands`."""
+    run_with_commands(ablation, "ablation.py", arguments)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -16,10 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import InputError, require
+from ..errors import InputError, require, run_command
 from ..files import atomic_write
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Experiment",
     "Training",
     "end_commands",
+    "run_with_commands",
     "end_of",
     "listed",
     "run_logged",
@@ -293,6 +296,12 @@ def end_of(log: Path) -> str:
     """Return the last lines of a log."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return "\n".join(lines[-_LAST_LINES:])
+
+
+def run_with_commands(experiment: Callable[..., Any], name: str, arguments: list[str] | None = None) -> None:
+    """Run a function as a command, see :func:`scripts.errors.run_command`; SIGTERM ends what it has started too."""
+    signal.signal(signal.SIGTERM, end_commands)
+    run_command(experiment, name, arguments)
 
 
 def end_commands(number: int, _: object) -> None:

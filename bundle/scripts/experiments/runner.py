@@ -11,15 +11,14 @@ epoch.
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, require, run_command
+from ..errors import InputError, require
 from .downstream import ARMS
 from .downstream_tables import SEPARATE
-from .jobs import Evaluation, Experiment, Training, end_commands, end_of, listed, whole_numbers
+from .jobs import Evaluation, Experiment, Training, end_of, listed, run_with_commands, whole_numbers
 
 __all__ = ["DownstreamRun"]
 
@@ -156,9 +155,8 @@ def runner(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command, see :func:`scripts.errors.run_command`."""
-    signal.signal(signal.SIGTERM, end_commands)
-    run_command(runner, "runner.py", arguments)
+    """Run the command, see :func:`scripts.experiments.jobs.run_with_commands`."""
+    run_with_commands(runner, "runner.py", arguments)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from .loss_log import LossLog
 from .metrics import ImageQuality, SlicewiseMetric, image_quality, image_quality_metrics
 from .normalization import BatchNormUpdate
 from .panels import ImagePanels, compose_panel
-from .progress import TrainingProgress, is_terminal
+from .progress import TrainingProgress
 from .prototype import PrototypeUpdate
 from .resume_record import ResumeRecord
 from .stopping import EarlyStop, PauseAfter
@@ -47,7 +47,6 @@ __all__ = [
     "compose_panel",
     "image_quality",
     "image_quality_metrics",
-    "is_terminal",
     "load_downstream",
     "load_model",
     "segmentation_pairs",

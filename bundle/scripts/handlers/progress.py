@@ -6,21 +6,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-__all__ = ["TrainingProgress", "is_terminal"]
+from ..terminal import is_terminal
+
+__all__ = ["TrainingProgress"]
 
 logger = logging.getLogger(__name__)
-
-
-def is_terminal() -> bool:
-    """Whether somebody watches: a bar draws itself anew by carriage returns, which make a log file one long line."""
-    return sys.stderr.isatty()
 
 
 class TrainingProgress:
