@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.experiments.recorded_commands import RecordedCommands
 
-from scripts.errors import InputError
+from scripts.errors import InputError, run_command
 from scripts.experiments import runner
 from scripts.experiments.jobs import BUNDLE, run_logged
 from scripts.experiments.runner import DownstreamRun
@@ -184,7 +184,7 @@ def test_arms_and_seeds_named_twice_are_trained_once(data: Path) -> None:
 def test_seeds_are_read_with_blanks_or_commas(data: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     found: list[DownstreamRun] = []
     monkeypatch.setattr(DownstreamRun, "run", lambda self: found.append(self))
-    runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", f"--seeds={text}"])
+    run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", f"--seeds={text}"])
     assert found[0].seeds == (0, 1)
 
 
@@ -192,7 +192,7 @@ def test_seeds_are_read_with_blanks_or_commas(data: Path, monkeypatch: pytest.Mo
 def test_arms_are_read_with_blanks_or_commas(data: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     found: list[DownstreamRun] = []
     monkeypatch.setattr(DownstreamRun, "run", lambda self: found.append(self))
-    runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", f"--arms={text}"])
+    run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", f"--arms={text}"])
     assert found[0].arms == ("separate", "unrolled")
 
 
@@ -201,14 +201,14 @@ def test_arms_are_read_with_blanks_or_commas(data: Path, monkeypatch: pytest.Mon
 )
 def test_arguments_that_cannot_be_read_are_told(data: Path, argument: str, message: str) -> None:
     with pytest.raises(SystemExit, match=f"error: .*{message}"):
-        runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", argument])
+        run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", argument])
 
 
 def test_apostrophes_in_settings_are_those_of_a_shell(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[DownstreamRun] = []
     monkeypatch.setattr(DownstreamRun, "run", lambda self: found.append(self))
     settings = "--settings=--window '$None' --name \"it's\""
-    runner.run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", settings])
+    run_command(runner.runner, "runner.py", [f"--data={data}", f"--output={data}", settings])
     assert found[0].settings == ["--window", "$None", "--name", "it's"]
 
 
