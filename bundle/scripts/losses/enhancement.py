@@ -207,7 +207,15 @@ class EnhancementLoss(nn.Module):
         if self.weights["style"] > 0:
             with torch.no_grad():
                 other, _ = network.encode_guide(batch[CLEAN])
-            terms["style"] = self.weights["style"] * style_disagreement(mean, other)
+            terms["style"] = self.weights["style"] * self.style(mean, other)
         if self.weights["kl"] > 0:
-            terms["kl"] = self.weights["kl"] * kl_to_prior(mean, log_variance, self.kl_free_nats)
+            terms["kl"] = self.weights["kl"] * self.kl(mean, log_variance)
         return terms
+
+    def style(self, cues: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return :func:`style_disagreement` of the cues of a batch, (B, cue_channels), without its weight."""
+        return style_disagreement(cues, others)
+
+    def kl(self, mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+        """Return :func:`kl_to_prior` of the cues of a batch, (B, cue_channels), without its weight."""
+        return kl_to_prior(mean, log_variance, self.kl_free_nats)

@@ -4,15 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from .. import processes
-from ..data import CLEAN, GUIDE
-from ..networks import HQGNet
-from .enhancement import EnhancementLoss, kl_to_prior, style_disagreement
+from .enhancement import EnhancementLoss
 
 __all__ = ["SharedEnhancementLoss"]
 
@@ -29,37 +24,17 @@ class SharedEnhancementLoss(EnhancementLoss):
     In one process it is :class:`EnhancementLoss`, whose arguments it has.
     """
 
-    def guidance_terms(self, network: HQGNet, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the weighted terms that need no low-quality image, see :meth:`EnhancementLoss.guidance_terms`."""
+    def style(self, cues: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the term of the cues of all processes, see :meth:`EnhancementLoss.style`."""
         if processes.count() == 1:
-            return super().guidance_terms(network, batch)
-        listening: Any = _Listening(network)
-        terms = super().guidance_terms(listening, batch)
-        if "style" in terms:
-            cues, _ = listening.heard[id(batch[GUIDE])]
-            others, _ = listening.heard[id(batch[CLEAN])]
-            whole = style_disagreement(processes.stacked(cues), processes.stacked(others))
-            terms["style"] = self.weights["style"] * _of_all(whole)
-        if "kl" in terms:
-            mean, log_variance = listening.heard[id(batch[GUIDE])]
-            whole = kl_to_prior(processes.stacked(mean), processes.stacked(log_variance), self.kl_free_nats)
-            terms["kl"] = self.weights["kl"] * _of_all(whole)
-        return terms
+            return super().style(cues, others)
+        return _of_all(super().style(processes.stacked(cues), processes.stacked(others)))
 
-
-class _Listening:
-    """A network that remembers the cues of the images that it encoded, which are not encoded twice then."""
-
-    def __init__(self, network: HQGNet) -> None:
-        self._network = network
-        self.heard: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._network, name)
-
-    def encode_guide(self, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.heard[id(guide)] = self._network.encode_guide(guide)
-        return self.heard[id(guide)]
+    def kl(self, mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+        """Return the term of the cues of all processes, see :meth:`EnhancementLoss.kl`."""
+        if processes.count() == 1:
+            return super().kl(mean, log_variance)
+        return _of_all(super().kl(processes.stacked(mean), processes.stacked(log_variance)))
 
 
 def _of_all(term: torch.Tensor) -> torch.Tensor:
