@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,25 @@ def data_digest(entries: Entries, content_limit: int = CONTENT_LIMIT) -> tuple[s
     of_content = sum(file.stat().st_size for below in files.values() for file in below) <= content_limit
     folder = _common_folder(paths)
     identities = {
-        str(path): content_digest(path) if of_content else [_stamp(file, folder) for file in below]
+        str(path): _content(path, tuple(map(_version, below)))
+        if of_content
+        else [_stamp(file, folder) for file in below]
         for path, below in files.items()
     }
     record = [_replaced(entry, identities) for entry in entries]
     digest = hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:32]
     return digest, "content" if of_content else "names, sizes and times"
+
+
+def _version(file: Path) -> tuple[str, int, int]:
+    found = file.stat()
+    return str(file), found.st_size, found.st_mtime_ns
+
+
+@cache
+def _content(path: Path, _: tuple[tuple[str, int, int], ...]) -> str:
+    """Return the digest of a path's content, which is read once as long as its files are the same."""
+    return content_digest(path)
 
 
 def dataset_inputs(lists: Mapping[str, Entries]) -> list[Any]:
