@@ -11,6 +11,7 @@ that answers, and another one when damaged data has ended that.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -85,16 +86,19 @@ def decode(file: str, count: int, plugin: str = "") -> Iterator[np.ndarray]:
         else:
             yield from iter_pixels(dataset, indices=range(count), allow_excess_frames=False)
         return
-    yield from _whole([first, *frames], dataset, count, options)
+    yield from _whole(itertools.chain([first], frames), dataset, count, options)
 
 
-def _whole(frames: list[np.ndarray], dataset: FileDataset, count: int, options: dict[str, Any]) -> Iterator[np.ndarray]:
+def _whole(
+    frames: Iterable[np.ndarray], dataset: FileDataset, count: int, options: dict[str, Any]
+) -> Iterator[np.ndarray]:
     """Frames, if they are whole: codecs of JPEG only warn of data that ends early, and make the rest up.
 
     So they are decoded once more, with other bytes before their end markers, which become pixels only where pixels are
     missing; :mod:`scripts.io.jpeg` does the same.
     """
     if dataset.file_meta.TransferSyntaxUID in ENDED_BY_MARKER:
+        frames = list(frames)
         streams = [frame.rstrip(b"\0") for frame in generate_frames(dataset.PixelData, number_of_frames=count)]
         if all(stream.endswith(END_OF_CODESTREAM) for stream in streams):
             dataset.PixelData = encapsulate([stream[:-2] + PADDING + END_OF_CODESTREAM for stream in streams])
