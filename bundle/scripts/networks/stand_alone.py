@@ -82,7 +82,6 @@ class OnnxSignature(nn.Module):
             Enhanced image, of the shape of ``image``, and the LQ codes of the images, (B, code_channels).
         """
         size = image.shape[0]
-        padded = self.enhancer.pad(image)
-        own = self.enhancer.pooled_code(self.enhancer.encoder(padded)[-1])
+        own = self.enhancer.encode(image)
         cue = torch.where(torch.isnan(cue), self.cues[style], cue).expand(size, -1)
         return self.enhancer(image, cue, torch.where(torch.isnan(code), own, code)), own
