@@ -56,8 +56,9 @@ class AblationRun(Experiment):
         self.begin()
         self.do(self.steps(), "training and measuring")
         tables = AblationTables(self._variants, self.measured())
+        text = tables.markdown()
         with atomic_write(self.output / "ablation.md") as unfinished:
-            unfinished.write_text(tables.markdown(), encoding="utf-8")
+            unfinished.write_text(text, encoding="utf-8")
         rows = tables.rows()
         with (
             atomic_write(self.output / "ablation.csv") as unfinished,
@@ -66,7 +67,7 @@ class AblationRun(Experiment):
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        print(tables.markdown(), flush=True)
+        print(text, flush=True)
         print(f'Tables: "{self.output / "ablation.md"}" and "{self.output / "ablation.csv"}"', flush=True)
 
     def folder(self, variant: str, seed: int) -> Path:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +28,7 @@ from ..networks import Enhancer
 from ..reports import BatchReport
 from ..reports.tables import markdown_table
 from ..version import __version__
+from .speed_clock import interleave, median
 
 __all__ = ["ScriptedEngine", "export_speed"]
 
@@ -127,8 +126,8 @@ def _measure(
         for side, image in images.items()
     }
     with torch.inference_mode():
-        found = _medians(passes, repeats, warm_up=3)
-    seconds = {name: {side: found[name, side] for side in SIDES} for name in engines}
+        found = interleave(passes, repeats, warm_up=3)
+    seconds = {name: {side: median(found[name, side]).processor for side in SIDES} for name in engines}
 
     cases, problems = find_cases(input_dir)
     provenance = Provenance("HQG-Net", __version__, "", "")
@@ -143,20 +142,8 @@ def _measure(
             slices = sum(record.slices for case in cases if (record := report.find(case.name)) is not None)
 
     runs = {name: partial(enhance, engine) for name, engine in engines.items()}
-    found_runs = _medians(runs, min(repeats, 3), warm_up=1)
-    return seconds, {name: slices / duration for name, duration in found_runs.items()}
-
-
-def _medians(calls: Mapping[Any, Callable[[], Any]], repeats: int, warm_up: int) -> dict[Any, float]:
-    """Return the median seconds of the processor of each call; they take turns."""
-    durations: dict[Any, list[float]] = {name: [] for name in calls}
-    for number in range(warm_up + repeats):
-        for name, call in calls.items():
-            begin = time.process_time()
-            call()
-            if number >= warm_up:
-                durations[name].append(time.process_time() - begin)
-    return {name: statistics.median(values) for name, values in durations.items()}
+    found_runs = interleave(runs, min(repeats, 3))
+    return seconds, {name: slices / median(times).processor for name, times in found_runs.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,6 @@ import json
 import shutil
 import statistics
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from ..errors import require, run_command
 from ..inferers import EnhancementInferer
 from ..networks import DetailDiscriminator, HQGNet
 from ..reports.tables import markdown_table
+from .speed_clock import elapsed, wait_for
 from .step_cost import peak_memory
 
 __all__ = ["MODES", "PAPER", "Figures", "Mode", "Size", "limit", "measure"]
@@ -135,7 +135,7 @@ def measure(work: str, size: Size, mode: Mode, device: torch.device, repeats: in
             do()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        seconds = statistics.median(_seconds(do, device) for _ in range(repeats))
+        seconds = statistics.median(elapsed(do, device).wall for _ in range(repeats))
         peak = peak_memory(device)
         on_device, longest = _profile(do, device)
         rate = operations / seconds
@@ -222,20 +222,6 @@ def _rounding(tensor_float: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(former)
 
 
-def _seconds(do: Callable[[], Any], device: torch.device) -> float:
-    """Return how long something takes, until the device has done it."""
-    _wait(device)
-    start = time.perf_counter()
-    do()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _forget(device: torch.device) -> None:
     """Free the GPU's memory of networks that are no longer used, cycles of references included."""
     if device.type == "cuda":
@@ -255,8 +241,8 @@ def _product_rate(mode: Mode, device: torch.device) -> float:
     side = 8192 if device.type == "cuda" else 512
     dtype = torch.bfloat16 if mode.amp else torch.float32
     left, right = (torch.rand(side, side, device=device, dtype=dtype) for _ in range(2))
-    _seconds(lambda: left @ right, device)
-    return 2 * side**3 / statistics.median(_seconds(lambda: left @ right, device) for _ in range(5))
+    elapsed(lambda: left @ right, device)
+    return 2 * side**3 / statistics.median(elapsed(lambda: left @ right, device).wall for _ in range(5))
 
 
 def _profile(do: Callable[[], None], device: torch.device) -> tuple[float | None, dict[str, float]]:
@@ -265,7 +251,7 @@ def _profile(do: Callable[[], None], device: torch.device) -> tuple[float | None
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as record:
         do()
-        _wait(device)
+        wait_for(device)
     # Each kernel is there once for the GPU, and once for the operation that launched it. Spans enclose others.
     events = [event for event in record.key_averages() if not getattr(event, "is_user_annotation", False)]
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
@@ -290,7 +276,7 @@ def _utilization(do: Callable[[], None], device: torch.device) -> int | None:
     with subprocess.Popen(query, stdout=subprocess.PIPE, text=True) as asked:
         while asked.poll() is None:
             do()
-            _wait(device)
+            wait_for(device)
         answer = asked.stdout.read().strip() if asked.stdout else ""
     return int(answer) if answer.isdecimal() else None
 

@@ -22,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import InputError, require, run_command
-from ..files import atomic_write
+from ..files import atomic_write, bundle_root
 
 __all__ = [
     "BUNDLE",
@@ -37,7 +37,7 @@ __all__ = [
     "whole_numbers",
 ]
 
-BUNDLE = Path(__file__).resolve().parents[2]
+BUNDLE = Path(bundle_root())
 
 # Of every training: the limits of inference's report are made by `calibrating` for a network that is to be used.
 _TRAINING = ("--mlflow", "False", "--calibrates", "False")

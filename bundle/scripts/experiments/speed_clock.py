@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-__all__ = ["Elapsed", "Progress", "interleave", "median", "median_ratio"]
+__all__ = ["Elapsed", "Progress", "elapsed", "interleave", "median", "median_ratio", "wait_for"]
 
 
 class Elapsed(NamedTuple):
@@ -28,34 +29,40 @@ class Elapsed(NamedTuple):
 
 
 Times = Sequence[Elapsed]
+Key = TypeVar("Key", bound=Hashable)
 
 
 def interleave(
-    subjects: Mapping[str, Callable[[], Any]], rounds: int, budget: float, device: torch.device | None = None
-) -> dict[str, list[Elapsed]]:
+    subjects: Mapping[Key, Callable[[], Any]],
+    rounds: int,
+    budget: float = math.inf,
+    device: torch.device | None = None,
+    warm_up: int = 1,
+) -> dict[Key, list[Elapsed]]:
     """Measure several things in turn, so that what else the machine does meets all of them alike.
 
-    A first round warms up and does not count.
+    The first rounds warm up and do not count.
 
     Args:
         subjects: what to run, by name.
         rounds: how many times each is measured.
-        budget: of wall time, in s: when another round would not fit, no more than two are measured.
+        budget: of wall time, in s: when another round would not fit, no more than two are measured. Defaults to none.
         device: which has to be done before the clock stops. Defaults to None: the processor.
+        warm_up: number of rounds that do not count. Defaults to 1.
 
     Returns:
         The times of each round by name.
     """
     begin = time.perf_counter()
-    for run in subjects.values():
-        run()
-    first = time.perf_counter() - begin
-    times: dict[str, list[Elapsed]] = {name: [] for name in subjects}
+    first = 0.0
+    for _ in range(warm_up):
+        first = sum(elapsed(run, device).wall for run in subjects.values())
+    times: dict[Key, list[Elapsed]] = {name: [] for name in subjects}
     for done in range(rounds):
         if done >= 2 and time.perf_counter() - begin + first > budget:
             break
         for name, run in subjects.items():
-            times[name].append(_elapsed(run, device))
+            times[name].append(elapsed(run, device))
     return times
 
 
@@ -93,15 +100,17 @@ class Progress:
         self.done += weight
 
 
-def _elapsed(run: Callable[[], Any], device: torch.device | None) -> Elapsed:
-    _wait_for(device)
+def elapsed(run: Callable[[], Any], device: torch.device | None) -> Elapsed:
+    """Return how long something takes, until the device has done it."""
+    wait_for(device)
     wall, processor = time.perf_counter(), time.process_time()
     run()
-    _wait_for(device)
+    wait_for(device)
     return Elapsed(time.perf_counter() - wall, time.process_time() - processor)
 
 
-def _wait_for(device: torch.device | None) -> None:
+def wait_for(device: torch.device | None) -> None:
+    """Wait until a GPU has done what it was asked to; a processor has."""
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from ..errors import InputError
+from .speed_clock import wait_for
 
 if sys.platform != "win32":  # which has no such module
     import resource
@@ -133,6 +134,5 @@ def _device(engine: Engine) -> torch.device:
 
 def _now(device: torch.device) -> tuple[float, float]:
     """Return the clock and the processor time, in s, once the device has done what it was asked to."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return time.perf_counter(), time.process_time()
