@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from ..errors import InputError
+from ..errors import InputError, without_controls
 from .base import Case, CaseImage
 from .dicom import DICOMCase
 from .dicom_series import find_series
@@ -93,8 +93,8 @@ def _series_in(folder: Path) -> tuple[Path, ...]:
     series, rejected = find_series(files)
     for file, rejection in rejected.items():
         if not rejection.harmless:
-            raise InputError(f'cannot read "{file}": {rejection.reason}')
-        logger.warning('passed over "%s": %s', file, rejection.reason)
+            raise InputError(without_controls(f'cannot read "{file}": {rejection.reason}'))
+        logger.warning("%s", without_controls(f'passed over "{file}": {rejection.reason}'))
     if len(series) != 1:
         mend = "put each into a folder of its own" if series else "give a folder with the files of one series"
         raise InputError(f'"{folder}" holds {len(series)} DICOM series or single images where one is needed: {mend}')
