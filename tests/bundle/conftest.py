@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,27 +48,39 @@ def write_picture(path: Path, seed: int, contrast: float = 1.0, size: int = 32, 
     (picture if colour else picture.convert("L")).save(path)
 
 
-@pytest.fixture
-def dataset_dir(tmp_path: Path) -> Path:
-    """Six low-quality pictures with references and four high-quality ones, as folders."""
-    folder = tmp_path / "dataset"
+def write_dataset(folder: Path, high_quality: int = 4) -> Path:
+    """Six low-quality pictures with references and some high-quality ones, as folders."""
     for number in range(6):
         write_picture(folder / "lq" / f"patient{number}.png", number, contrast=0.5)
         write_picture(folder / "references" / f"patient{number}.png", number)
-    for number in range(4):
+    for number in range(high_quality):
         write_picture(folder / "hq" / f"other{number}.png", 10 + number)
     return folder
 
 
-@pytest.fixture
-def labelled_dir(dataset_dir: Path) -> Path:
-    """The same with a mask of the square for every picture."""
-    for file in [*dataset_dir.glob("lq/*.png"), *dataset_dir.glob("hq/*.png")]:
+def write_labels(folder: Path) -> Path:
+    """A mask of the square for every picture of a data set."""
+    for file in [*folder.glob("lq/*.png"), *folder.glob("hq/*.png")]:
         mask = np.asarray(Image.open(file).convert("L")) > 100
-        label = dataset_dir / "labels" / file.parent.name / file.name
+        label = folder / "labels" / file.parent.name / file.name
         label.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask.astype(np.uint8)).save(label)
-    return dataset_dir
+    return folder
+
+
+def as_arguments(settings: Mapping[str, object]) -> list[str]:
+    """Settings as the words of a command line."""
+    return [text for name, value in settings.items() for text in (f"--{name}", str(value).replace(" ", ""))]
+
+
+@pytest.fixture
+def dataset_dir(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "dataset")
+
+
+@pytest.fixture
+def labelled_dir(dataset_dir: Path) -> Path:
+    return write_labels(dataset_dir)
 
 
 Run = Callable[..., ConfigWorkflow]

@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tests.bundle.conftest import TINY, UNET, write_picture
+from tests.bundle.conftest import TINY, UNET, as_arguments, write_dataset, write_labels
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 EPOCHS, STEPS = 12, 6
@@ -33,16 +31,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures with labels and references."""
-    folder = tmp_path_factory.mktemp("data")
-    for number in range(6):
-        write_picture(folder / "lq" / f"patient{number}.png", number, contrast=0.5)
-        write_picture(folder / "references" / f"patient{number}.png", number)
-        write_picture(folder / "hq" / f"other{number}.png", 10 + number)
-    for file in [*folder.glob("lq/*.png"), *folder.glob("hq/*.png")]:
-        label = folder / "labels" / file.parent.name / file.name
-        label.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((np.asarray(Image.open(file)) > 100).astype(np.uint8)).save(label)
-    return folder
+    return write_labels(write_dataset(tmp_path_factory.mktemp("data"), high_quality=6))
 
 
 def started(
@@ -51,9 +40,17 @@ def started(
     """A training in a process of its own, which writes its log beside ``output``."""
     given = {**TINY, **UNET, "epochs": EPOCHS, "steps_per_epoch": STEPS, "mlflow": True, **settings}
     given |= {"dataset_dir": data, "output_dir": output, "resume": resume}
-    arguments = [text for name, value in given.items() for text in (f"--{name}", str(value).replace(" ", ""))]
     return subprocess.Popen(
-        [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", "configs/train.yaml", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "monai.bundle",
+            "run",
+            "training",
+            "--config_file",
+            "configs/train.yaml",
+            *as_arguments(given),
+        ],
         cwd=BUNDLE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.bundle.conftest import TINY, UNET
+from tests.bundle.conftest import TINY, UNET, as_arguments
 
 from scripts.experiments.scaling import Rate, efficiency_table, main
 
@@ -46,7 +46,7 @@ def test_two_processes_are_measured_beside_one(
     labelled_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = {**TINY, **UNET, "steps_per_epoch": 4, "epochs": 1, "warmup_epochs": 0, "restoration_epochs": 0}
-    settings = " ".join(f"--{name} {str(value).replace(' ', '')}" for name, value in given.items())
+    settings = " ".join(as_arguments(given))
     folders = ["--dataset_dir", str(labelled_dir), "--output_dir", str(tmp_path / "figures")]
     main([*folders, "--work", "first_order inference", f"--settings={settings}", "--inference_settings=--device cpu"])
     printed = capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_two_processes_are_measured_beside_one(
 
 @pytest.mark.slow
 def test_labels_are_needed_for_a_hypergradient(dataset_dir: Path, tmp_path: Path) -> None:
-    settings = " ".join(f"--{name} {str(value).replace(' ', '')}" for name, value in TINY.items())
+    settings = " ".join(as_arguments(TINY))
     folders = ["--dataset_dir", str(dataset_dir), "--output_dir", str(tmp_path / "figures")]
     with pytest.raises(SystemExit, match="has no labels"):
         main([*folders, "--processes", "1", "--work", "first_order", f"--settings={settings} --steps_per_epoch 3"])

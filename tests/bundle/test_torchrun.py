@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.bundle.conftest import TINY, UNET
+from tests.bundle.conftest import TINY, UNET, as_arguments
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 
@@ -59,8 +59,7 @@ def train(dataset_dir: Path, folder: Path, processes: int, **settings: object) -
 
 def given(dataset_dir: Path, folder: Path, **settings: object) -> list[str]:
     places = {"dataset_dir": dataset_dir, "output_dir": folder, "model_dir": folder}
-    arguments = {**TINY, **UNET, **places, **settings}
-    return [text for name, value in arguments.items() for text in (f"--{name}", str(value).replace(" ", ""))]
+    return as_arguments({**TINY, **UNET, **places, **settings})
 
 
 @pytest.mark.slow
