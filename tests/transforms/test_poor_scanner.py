@@ -9,6 +9,7 @@ import torch
 
 from scripts.errors import InputError
 from scripts.transforms import RandPoorScanner, estimate_noise, fit_noise
+from scripts.transforms.correlated_noise import RandCorrelatedNoise
 from scripts.transforms.degradation import RandScannerDegradation
 
 
@@ -43,12 +44,38 @@ def test_the_noise_that_was_added_is_found(std: float, shape: tuple[int, ...]) -
     image = smooth_image()
     image = image if not shape else image[..., None].repeat(1, 1, 1, *shape)
     noisy = image + std * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
-    assert estimate_noise(noisy) == pytest.approx(std, rel=0.15)
-    assert estimate_noise(image) < 0.005
+    finest, second = estimate_noise(noisy)
+    assert finest == pytest.approx(std, rel=0.15)
+    assert std * 0.75 < second < std * 1.2 + 0.015  # anatomy adds to it
+    assert max(estimate_noise(image)) < 0.02
 
 
 def test_an_image_of_air_has_no_noise_to_speak_of() -> None:
-    assert estimate_noise(torch.zeros(1, 8, 8)) == 0.0
+    assert estimate_noise(torch.zeros(1, 8, 8)) == (0.0, 0.0)
+
+
+def test_noise_that_a_scanner_interpolated_is_found_at_the_second_scale() -> None:
+    noisy = RandCorrelatedNoise(0.05, (1.0, 1.0), magnitude=False).set_random_state(0)(smooth_image())
+    finest, second = estimate_noise(noisy)
+    assert finest < 0.02
+    assert 0.03 < second < 0.08
+    scanner = RandPoorScanner()
+    fit_noise(scanner, [{"image": noisy}])
+    low, high = next(p for p in scanner.transforms if isinstance(p, RandScannerDegradation)).ranges["noise_std"]
+    assert low < 0.01
+    assert high > 0.05
+
+
+def test_images_get_noise_that_neighbours_share_and_noise_that_they_do_not() -> None:
+    nothing = {"tone_prob": 0.0, "bias_strength_range": (0, 0), "smooth_sigma_range": (0, 0), "zoom_range": (1, 1)}
+    scanner = RandPoorScanner(**nothing, gamma_range=(1, 1), noise_std_range=(0.05, 0.05), percentiles=None)
+    scanner.set_random_state(0)
+    flat = torch.full((1, 64, 64), 0.5)
+    noises = torch.stack([scanner(flat)[0] - 0.5 for _ in range(40)])
+    assert noises.std(dim=(1, 2)).numpy() == pytest.approx(0.05, rel=0.1)
+    neighbours = (noises[:, 1:] * noises[:, :-1]).mean(dim=(1, 2)) / noises.var(dim=(1, 2))
+    assert 0.3 < (neighbours < 0.1).float().mean() < 0.8
+    assert neighbours.max() > 0.6
 
 
 def test_the_noise_of_a_set_sets_the_range_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,7 @@ from monai.transforms import (
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from ..errors import InputError
+from .correlated_noise import RandCorrelatedNoise
 
 __all__ = ["RandScannerDegradation", "RandScannerDegradationd", "ScannerDegradation"]
 
@@ -43,7 +44,8 @@ class ScannerDegradation(Transform):
     3. smoothing and low resolution: Gaussian filter, then down and up again
        (:class:`monai.transforms.GaussianSmooth`, :class:`monai.transforms.Resize`);
     4. Rician noise: :math:`x \leftarrow \sqrt{(x + n_1)^2 + n_2^2}`, independent in every voxel and channel, so that
-       air is noisy too, as in a magnitude image (:class:`monai.transforms.RandRicianNoise`).
+       air is noisy too, as in a magnitude image (:class:`monai.transforms.RandRicianNoise`). With `noise_sigma` it is
+       shared by neighbouring voxels (:class:`RandCorrelatedNoise`).
 
     The result is divided by its maximum where that exceeds 1, so that nothing is saturated. The bias field is the same
     in all channels.
@@ -59,6 +61,8 @@ class ScannerDegradation(Transform):
         zoom: resolution of the acquired image relative to that of the input, in (0, 1]; 1 for no loss.
         noise_std: standard deviation of each noise part, where 1 is the clean image's full scale; 0 for none.
         noise_seed: seed of the noise.
+        noise_sigma: standard deviation of the Gaussian filter that the noise has passed, in voxels, a number per
+            spatial axis; further numbers are ignored, and None is independent noise.
         blur_dims: spatial axes (0 is the first one after the channel) that smoothing and low resolution act on, all of
             them by default. Volumes of thick slices keep their slice axis out: `(0, 1)` where slices are the last axis.
         bias_degree: degree of the polynomial.
@@ -77,6 +81,7 @@ class ScannerDegradation(Transform):
         zoom: float = 0.7,
         noise_std: float = 0.08,
         noise_seed: int = 0,
+        noise_sigma: Sequence[float] | None = None,
         blur_dims: Sequence[int] | None = None,
         bias_degree: int = 3,
         magnitude: bool = True,
@@ -96,9 +101,18 @@ class ScannerDegradation(Transform):
         self.zoom = zoom
         self.noise_std = noise_std
         self.noise_seed = noise_seed
+        self.noise_sigma = None if noise_sigma is None else tuple(noise_sigma)
         self.blur_dims = None if blur_dims is None else tuple(blur_dims)
         self.bias_degree = bias_degree
         self.magnitude = magnitude
+
+    def _noise(self) -> Randomizable:
+        std = float(self.noise_std)
+        if self.noise_sigma is not None:
+            return RandCorrelatedNoise(std, self.noise_sigma, self.magnitude)
+        if self.magnitude:
+            return RandRicianNoise(prob=1.0, std=std, sample_std=False)
+        return RandGaussianNoise(prob=1.0, std=std, sample_std=False)
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
         """Degrade an image.
@@ -142,14 +156,7 @@ class ScannerDegradation(Transform):
             small = [max(1, round(n * self.zoom)) if d in blur_dims else n for d, n in enumerate(size)]
             x = Resize(size, mode="bilinear" if spatial_dims == 2 else "trilinear")(Resize(small, mode="area")(x))
         if self.noise_std > 0:
-            std = float(self.noise_std)
-            noise: Randomizable = (
-                RandRicianNoise(prob=1.0, std=std, sample_std=False)
-                if self.magnitude
-                else RandGaussianNoise(prob=1.0, std=std, sample_std=False)
-            )
-            noise.set_random_state(self.noise_seed)
-            x = torch.as_tensor(noise(x))  # type: ignore[operator]
+            x = torch.as_tensor(self._noise().set_random_state(self.noise_seed)(x))  # type: ignore[operator]
         x = convert_to_tensor(x, track_meta=False)
         # Interpolation may undershoot 0 by a rounding error.
         x = (x / x.max().clamp_min(1.0)).clamp_min(0) if self.magnitude else x.clamp(0, 1)
@@ -168,6 +175,8 @@ class RandScannerDegradation(RandomizableTransform):
         smooth_sigma_range: standard deviation of the Gaussian filter, in voxels.
         zoom_range: relative resolution.
         noise_std_range: noise as a fraction of the clean image's full scale.
+        noise_sigma_range: standard deviation of the filter that noise has passed, in voxels, drawn for every axis;
+            a draw below 0 is no filter, and (0, 0) is independent noise.
         blur_dims: spatial axes that smoothing and low resolution act on; all of them by default.
         bias_degree: degree of the bias field's polynomial.
         prob: probability that an image is degraded at all.
@@ -189,6 +198,7 @@ class RandScannerDegradation(RandomizableTransform):
         smooth_sigma_range: Sequence[float] = (0.4, 0.7),
         zoom_range: Sequence[float] = (0.6, 0.8),
         noise_std_range: Sequence[float] = (0.06, 0.1),
+        noise_sigma_range: Sequence[float] = (0.0, 0.0),
         blur_dims: Sequence[int] | None = None,
         bias_degree: int = 3,
         prob: float = 1.0,
@@ -202,6 +212,7 @@ class RandScannerDegradation(RandomizableTransform):
             "zoom": _as_range("zoom_range", zoom_range),
             "noise_std": _as_range("noise_std_range", noise_std_range),
         }
+        self.noise_sigma_range = _as_range("noise_sigma_range", noise_sigma_range)
         self.blur_dims = blur_dims
         self.bias_degree = bias_degree
         self.magnitude = magnitude
@@ -215,9 +226,19 @@ class RandScannerDegradation(RandomizableTransform):
         if not self._do_transform:
             return
         drawn = {name: float(self.R.uniform(low, high)) for name, (low, high) in self.ranges.items()}
-        self.degradation = self._degradation(drawn, int(self.R.randint(_MAX_SEED)), int(self.R.randint(_MAX_SEED)))
+        seeds = int(self.R.randint(_MAX_SEED)), int(self.R.randint(_MAX_SEED))
+        # Drawn only where it is asked for: data that were simulated without it stay what they are.
+        correlated = self.noise_sigma_range[1] > 0
+        sigma = tuple(self.R.uniform(*self.noise_sigma_range, size=3).tolist()) if correlated else None
+        self.degradation = self._degradation(drawn, *seeds, sigma)
 
-    def _degradation(self, values: Mapping[str, float], bias_seed: int = 0, noise_seed: int = 0) -> ScannerDegradation:
+    def _degradation(
+        self,
+        values: Mapping[str, float],
+        bias_seed: int = 0,
+        noise_seed: int = 0,
+        noise_sigma: Sequence[float] | None = None,
+    ) -> ScannerDegradation:
         return ScannerDegradation(
             gamma=values["gamma"],
             bias_strength=values["bias_strength"],
@@ -226,6 +247,7 @@ class RandScannerDegradation(RandomizableTransform):
             zoom=values["zoom"],
             noise_std=values["noise_std"],
             noise_seed=noise_seed,
+            noise_sigma=noise_sigma,
             blur_dims=self.blur_dims,
             bias_degree=self.bias_degree,
             magnitude=self.magnitude,
@@ -261,6 +283,7 @@ class RandScannerDegradationd(RandomizableTransform, MapTransform):
         smooth_sigma_range: see :class:`RandScannerDegradation`.
         zoom_range: see :class:`RandScannerDegradation`.
         noise_std_range: see :class:`RandScannerDegradation`.
+        noise_sigma_range: see :class:`RandScannerDegradation`.
         blur_dims: see :class:`RandScannerDegradation`.
         bias_degree: see :class:`RandScannerDegradation`.
         prob: probability that an item is degraded at all.
@@ -276,6 +299,7 @@ class RandScannerDegradationd(RandomizableTransform, MapTransform):
         smooth_sigma_range: Sequence[float] = (0.4, 0.7),
         zoom_range: Sequence[float] = (0.6, 0.8),
         noise_std_range: Sequence[float] = (0.06, 0.1),
+        noise_sigma_range: Sequence[float] = (0.0, 0.0),
         blur_dims: Sequence[int] | None = None,
         bias_degree: int = 3,
         prob: float = 1.0,
@@ -290,6 +314,7 @@ class RandScannerDegradationd(RandomizableTransform, MapTransform):
             smooth_sigma_range=smooth_sigma_range,
             zoom_range=zoom_range,
             noise_std_range=noise_std_range,
+            noise_sigma_range=noise_sigma_range,
             blur_dims=blur_dims,
             bias_degree=bias_degree,
             prob=1.0,

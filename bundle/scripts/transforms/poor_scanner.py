@@ -33,6 +33,8 @@ class RandPoorScanner(Compose):
         zoom_range: see :class:`RandScannerDegradation`.
         noise_std_range: see :class:`RandScannerDegradation`. Defaults to what :func:`scripts.transforms.fit_noise`
             finds in the low-quality set, and to 0.02 to 0.14 until then.
+        noise_sigma_range: see :class:`RandScannerDegradation`. By default half of the draws are negative, which is no
+            filter: a scanner may interpolate along one axis, both or none.
         percentiles: of the degraded image, which become 0 and 1; None for images that a fixed window scales,
             which are no magnitude images either, see :class:`ScannerDegradation`.
         no_signal: see :class:`RandToneCurve`.
@@ -50,13 +52,20 @@ class RandPoorScanner(Compose):
         smooth_sigma_range: Sequence[float] = (0.2, 0.9),
         zoom_range: Sequence[float] = (0.5, 1.0),
         noise_std_range: Sequence[float] | None = None,
+        noise_sigma_range: Sequence[float] = (-1.0, 1.0),
         percentiles: Sequence[float] | None = (0.5, 99.5),
         no_signal: float = 0.3,
     ) -> None:
         self.fits_noise = noise_std_range is None
         noise = noise_std_range or DEFAULT_NOISE
         degradation = RandScannerDegradation(
-            gamma_range, bias_strength_range, smooth_sigma_range, zoom_range, noise, magnitude=percentiles is not None
+            gamma_range,
+            bias_strength_range,
+            smooth_sigma_range,
+            zoom_range,
+            noise,
+            noise_sigma_range,
+            magnitude=percentiles is not None,
         )
         tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob, no_signal=no_signal)
         parts: list[Transform] = [tone, degradation]
