@@ -75,20 +75,23 @@ def as_arguments(settings: Mapping[str, object]) -> list[str]:
     return [text for name, value in settings.items() for text in (f"--{name}", str(value).replace(" ", ""))]
 
 
-@pytest.fixture(scope="package", autouse=True)
-def configurations_are_parsed_once() -> Iterator[None]:
-    """Parsing train.yaml takes as long as a run that is refused: each state of a file is parsed once, and copied."""
-    load = ConfigParser.load_config_file
+_load_config_file = ConfigParser.load_config_file
 
-    @cache
-    def parsed(file: Path, changed: int) -> dict[str, Any]:
-        return load(file)
+
+@cache
+def _parsed(file: Path, changed: int) -> dict[str, Any]:
+    return _load_config_file(file)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _configurations_are_parsed_once() -> Iterator[None]:
+    """Parsing train.yaml takes as long as a run that is refused: each state of a file is parsed once, and copied."""
 
     def copied(filepath: str | Path, **settings: Any) -> dict[str, Any]:
         file = Path(filepath).resolve()
         if settings or not file.is_file():
-            return load(filepath, **settings)
-        return deepcopy(parsed(file, file.stat().st_mtime_ns))
+            return _load_config_file(filepath, **settings)
+        return deepcopy(_parsed(file, file.stat().st_mtime_ns))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigParser, "load_config_file", staticmethod(copied))
