@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from pydoc import locate
 
@@ -60,7 +61,9 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
+    """Most tests here read every file: each is parsed once."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
