@@ -18,7 +18,7 @@ from torch import nn
 
 from .data import GUIDE, IMAGE, LABEL
 from .engines import REFERENCE
-from .errors import InputError
+from .errors import InputError, first_line
 from .handlers.task_metrics import Hausdorff95, SurfaceDice, TaskAccuracy, TaskAUC, TaskDice
 from .inferers import ClassificationInferer, EnhancementInferer, SegmentationInferer
 from .networks import describe_definition
@@ -125,10 +125,9 @@ class Task(ABC):
             with eval_mode(network):
                 output = network(torch.zeros(1, channels, *spatial_size, device=device))
         except (RuntimeError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"The downstream network does not take a patch of {list(spatial_size)} with {channels} channel(s): "
-                f"{reason}"
+                f"{first_line(error)}"
             ) from error
         wanted = self.output_shape(spatial_size)
         found = tuple(output.shape[1:]) if torch.is_tensor(output) else type(output).__name__

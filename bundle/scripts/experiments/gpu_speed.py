@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..engines import EnhancementTrainer
-from ..errors import require, run_command
+from ..errors import first_line, require, run_command
 from ..inferers import EnhancementInferer
 from ..networks import DetailDiscriminator, HQGNet
 from ..reports.tables import markdown_table
@@ -334,8 +334,7 @@ def measure_all(size: Size, device: torch.device, repeats: int) -> tuple[list[Fi
             try:
                 found.append(measure(work, size, mode, device, times))
             except RuntimeError as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                failed.append(f"{work}, {mode.name}: {reason}")
+                failed.append(f"{work}, {mode.name}: {first_line(error)}")
             _forget(device)
     return found, failed
 
