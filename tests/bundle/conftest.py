@@ -12,6 +12,8 @@ import pytest
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
+from scripts.errors import find_input_error
+
 CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 
 TINY_NETWORKS: dict[str, Any] = {
@@ -71,6 +73,16 @@ def write_labels(folder: Path) -> Path:
 def as_arguments(settings: Mapping[str, object]) -> list[str]:
     """Settings as the words of a command line."""
     return [text for name, value in settings.items() for text in (f"--{name}", str(value).replace(" ", ""))]
+
+
+def refused(do: Callable[..., object], *arguments: Any, **settings: Any) -> str:
+    """The sentence with which something is refused, however MONAI wraps it."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
+        do(*arguments, **settings)
+    error = find_input_error(caught.value)
+    assert error is not None, caught.value
+    assert "\n" not in str(error)
+    return str(error)
 
 
 @pytest.fixture
