@@ -117,6 +117,18 @@ def test_a_file_may_name_what_it_refers_to_and_runs_of_its_own(tmp_path: Path) -
     refuse_unknown([str(CONFIGS / "train.yaml"), str(file)], {"my_rate": 1e-3})
 
 
+def test_every_file_is_read_once_and_lies_on_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [{"part": {"size": 1}, "steps": [1]}, {"part#size": 2, "+steps": [2]}, {"part": {"size": 3}}]
+    files = [str(tmp_path / f"{number}.json") for number in range(3)]
+    for file, content in zip(files, contents, strict=True):
+        Path(file).write_text(json.dumps(content))
+    read: list[str] = []
+    load = ConfigParser.load_config_file
+    monkeypatch.setattr(ConfigParser, "load_config_file", lambda file: read.append(file) or load(file))
+    assert refuse_unknown(files, {}).get() == {"part": {"size": 3}, "steps": [1, 2]}
+    assert read == files
+
+
 def test_a_file_of_arguments_may_name_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "arguments.json"
     file.write_text(json.dumps({"run_id": "training", "config_file": str(CONFIGS / "train.yaml"), "epoch": 5}))

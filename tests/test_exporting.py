@@ -121,6 +121,16 @@ def test_onnx_is_the_network_at_every_size_and_in_every_style(model_file: Path) 
     assert described["weights"] == content_digest(model_file)
 
 
+@pytest.mark.slow
+def test_the_encoder_runs_once_in_the_exported_network(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="the package onnx is not installed: hqg-net[onnx]")
+    model_file = save_model(tmp_path, {"channels": (4, 8)})
+    export_onnx(model_file, tmp_path / "model.onnx")
+    exported = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node].count("Conv")
+    enhancer = load_stand_alone(model_file).network.enhancer
+    assert exported == sum(isinstance(module, torch.nn.Conv2d) for module in enhancer.modules())
+
+
 def test_the_arguments_for_tensorrt_are_those_of_monais_command() -> None:
     arguments = ConfigParser.load_config_file(CONFIGS / "tensorrt.yaml")
     assert set(arguments) <= set(inspect.signature(trt_export).parameters)

@@ -17,7 +17,7 @@ import pytest
 from monai.bundle import ConfigParser
 from tests.bundle.test_inference import AFFINE, phantom
 
-from scripts.command_line import refuse_wrong_types
+from scripts.command_line import refuse_unknown, refuse_wrong_types
 from scripts.errors import InputError
 from scripts.program import CONFIGS, ENHANCING, PLACES, main, split_settings, taken_literally
 from scripts.version import __version__
@@ -91,8 +91,9 @@ def test_a_path_reaches_the_configuration_as_it_is(text: str) -> None:
     ],
 )
 def test_a_value_of_another_type_is_refused(setting: dict[str, Any], message: str) -> None:
+    configuration = refuse_unknown(str(CONFIGS / "train.yaml"), {})
     with pytest.raises(InputError, match=message):
-        refuse_wrong_types(str(CONFIGS / "train.yaml"), setting)
+        refuse_wrong_types(configuration, setting)
 
 
 def test_values_of_the_right_type_and_expressions_pass() -> None:
@@ -104,7 +105,8 @@ def test_values_of_the_right_type_and_expressions_pass() -> None:
         "learning_rate": 1,
         "num_classes": 4,
     }
-    refuse_wrong_types(str(CONFIGS / "train.yaml"), {**values, "loss_weights#kl": 0.5, "patch_size": None})
+    configuration = refuse_unknown(str(CONFIGS / "train.yaml"), {})
+    refuse_wrong_types(configuration, {**values, "loss_weights#kl": 0.5, "patch_size": None})
 
 
 def test_places_are_settings_of_the_configurations() -> None:

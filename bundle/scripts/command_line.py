@@ -18,6 +18,7 @@ from typing import Any
 import fire.parser
 import monai.bundle
 from monai.bundle import ConfigParser
+from monai.bundle.utils import merge_kv
 from monai.utils import ensure_tuple
 
 from .errors import InputError, require
@@ -86,7 +87,7 @@ def _read_arguments(file: str | None) -> dict[str, Any]:
     return dict(ConfigParser.load_config_file(file))
 
 
-def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
+def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> ConfigParser:
     """Refuse settings that no configuration file has, see :func:`refuse_unknown_settings`.
 
     A configuration on top of others is looked at in the same way. It may have new names: runs, and what some expression
@@ -96,6 +97,9 @@ def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> None
         files: the configuration files.
         given: settings by name or path, and their values.
 
+    Returns:
+        The configuration of the files, for further checks.
+
     Raises:
         InputError: naming the setting, and the file where it stands in one.
     """
@@ -103,10 +107,15 @@ def refuse_unknown(files: str | Sequence[str], given: Mapping[str, Any]) -> None
     names = [str(name) for name in ensure_tuple(listed)]
     contents = list(map(ConfigParser.load_config_file, names))
     referred = _referred(contents) | _SWITCHES
-    for number, content in enumerate(contents[1:], start=1):
-        runs = {name for name, value in content.items() if _is_run(value)}
-        _refuse(names[:number], content, f' in "{names[number]}"', referred | runs)
-    _refuse(names, given, "", set())
+    merged = ConfigParser({})
+    for number, (name, content) in enumerate(zip(names, contents, strict=True)):
+        if number:
+            runs = {setting for setting, value in content.items() if _is_run(value)}
+            _refuse(merged, content, f' in "{name}"', referred | runs)
+        for setting, value in content.items():
+            merge_kv(merged, setting, value)  # as MONAI merges files
+    _refuse(merged, given, "", set())
+    return merged
 
 
 def _is_run(value: Any) -> bool:
@@ -125,9 +134,8 @@ def _referred(content: Any) -> set[str]:
     return set(re.findall(r"[@%](\w+)", content)) if isinstance(content, str) else set()
 
 
-def _refuse(files: Sequence[str], given: Mapping[str, Any], where: str, new: Set[str]) -> None:
-    """Refuse settings that these files do not have, but for new names."""
-    parser = ConfigParser(ConfigParser.load_config_files(files))
+def _refuse(parser: ConfigParser, given: Mapping[str, Any], where: str, new: Set[str]) -> None:
+    """Refuse settings that this configuration does not have, but for new names."""
     known = set(parser.get())
     for name, value in given.items():
         first, *rest = name.removeprefix("+").replace("::", "#").split("#")
@@ -175,20 +183,19 @@ def _refuse_places_that_are_rewritten(given: Mapping[str, str]) -> None:
             )
 
 
-def refuse_wrong_types(files: str | Sequence[str], given: Mapping[str, Any]) -> None:
-    """Refuse a value of another type than the configuration files have: a word in the place of a number.
+def refuse_wrong_types(configuration: ConfigParser, given: Mapping[str, Any]) -> None:
+    """Refuse a value of another type than the configuration has: a word in the place of a number.
 
     Expressions and references (``$``, ``@``, ``%``) are left alone, and so are settings whose default is one, a text or
     null. None is taken for everything but a truth value.
 
     Args:
-        files: the configuration files.
+        configuration: without these settings, see :func:`refuse_unknown`.
         given: settings by name or path, and their values.
 
     Raises:
         InputError: naming the setting and what it takes.
     """
-    parser = ConfigParser(ConfigParser.load_config_files(files))
     kinds: list[tuple[type | tuple[type, ...], str]] = [
         (bool, "True or False"),
         ((int, float), "a number"),
@@ -196,7 +203,7 @@ def refuse_wrong_types(files: str | Sequence[str], given: Mapping[str, Any]) -> 
         (dict, "a dictionary"),
     ]
     for name, value in given.items():
-        default = parser.get(name)
+        default = configuration.get(name)
         kind, words = next(((kind, words) for kind, words in kinds if isinstance(default, kind)), (object, ""))
         is_code = isinstance(value, str) and value.startswith(("$", "@", "%"))
         is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool) or kind is object)

@@ -15,6 +15,9 @@ import fire
 __all__ = [
     "InputError",
     "find_input_error",
+    "first_line",
+    "input_error_of",
+    "kind_and_reason",
     "named",
     "plain_sentence",
     "require",
@@ -51,6 +54,31 @@ def find_input_error(error: BaseException) -> InputError | None:
         seen.add(id(candidate))
         pending += [candidate.__cause__, candidate.__context__]
     return None
+
+
+def input_error_of(error: BaseException, failure: str) -> InputError:
+    """Return the :class:`InputError` in an exception's chain, or a new one that tells what the chain began with.
+
+    Args:
+        error: what a library raised, such as MONAI's "applying transform", which hides the cause.
+        failure: the beginning of the new sentence, such as ``cannot prepare "a.png"``.
+    """
+    return find_input_error(error) or InputError(f"{failure}: {kind_and_reason(error)}")
+
+
+def kind_and_reason(error: BaseException) -> str:
+    """Return what an exception was raised from in the end (``__cause__``), as ``KeyError: 'spacing'``."""
+    seen = {id(error)}
+    while error.__cause__ is not None and id(error.__cause__) not in seen:
+        error = error.__cause__
+        seen.add(id(error))
+    kind = type(error).__name__
+    return f"{kind}: {first_line(error)}" if str(error).strip() else kind
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message; its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def plain_sentence(error: InputError) -> str:

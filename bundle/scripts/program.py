@@ -280,8 +280,8 @@ def _run(run: Run, settings: Settings, overlays: Sequence[str] = ()) -> int:
 
     first, *others = (str(CONFIGS / name) for name in run.files)
     files = [first, *map(_overlay, overlays), *others]
-    refuse_unknown(files, settings)
-    refuse_wrong_types(files, settings)
+    configuration = refuse_unknown(files, settings)
+    refuse_wrong_types(configuration, settings)
     workflow = ConfigWorkflow(
         config_file=files,
         meta_file=str(CONFIGS / "metadata.json"),

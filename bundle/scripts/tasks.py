@@ -18,7 +18,7 @@ from torch import nn
 
 from .data import GUIDE, IMAGE, LABEL
 from .engines import REFERENCE
-from .errors import InputError
+from .errors import InputError, first_line
 from .handlers.task_metrics import Hausdorff95, SurfaceDice, TaskAccuracy, TaskAUC, TaskDice
 from .inferers import ClassificationInferer, EnhancementInferer, SegmentationInferer
 from .networks import describe_definition
@@ -70,6 +70,23 @@ class Task(ABC):
         self.num_classes = num_classes
         self.loss_function = loss_function
         self.multi_label = multi_label
+
+    @classmethod
+    @abstractmethod
+    def from_labels(
+        cls, entries: Entries, num_classes: int | None, multi_label: bool | None, loss_function: nn.Module | None
+    ) -> Task:
+        """Return the task that labels are for.
+
+        Args:
+            entries: with labels; one or more.
+            num_classes: number of classes; None: they are counted in the labels.
+            multi_label: whether an image may show several classes; None: as the labels are. Segmentation ignores it.
+            loss_function: of S; None: the default.
+
+        Raises:
+            InputError: for too few classes, or labels in which no classes can be counted.
+        """
 
     @property
     def spatial_keys(self) -> list[str]:
@@ -125,10 +142,9 @@ class Task(ABC):
             with eval_mode(network):
                 output = network(torch.zeros(1, channels, *spatial_size, device=device))
         except (RuntimeError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"The downstream network does not take a patch of {list(spatial_size)} with {channels} channel(s): "
-                f"{reason}"
+                f"{first_line(error)}"
             ) from error
         wanted = self.output_shape(spatial_size)
         found = tuple(output.shape[1:]) if torch.is_tensor(output) else type(output).__name__
@@ -175,6 +191,16 @@ class SegmentationTask(Task):
         super().__init__(num_classes, loss_function or DiceCELoss(to_onehot_y=True, softmax=True))
         self.inside = inside
 
+    @classmethod
+    def from_labels(
+        cls, entries: Entries, num_classes: int | None, multi_label: bool | None, loss_function: nn.Module | None
+    ) -> SegmentationTask:
+        """See :class:`Task`; files are read where the classes have to be counted."""
+        if num_classes is not None:
+            return cls(num_classes, loss_function)
+        counted, inside = cls._classes(entries)
+        return cls(counted, loss_function, inside)
+
     def label_transforms(self) -> list[Transform]:
         """See :class:`Task`."""
         return [TwoClassLabeld(LABEL, self.inside, allow_missing_keys=True)] if self.num_classes == 2 else []
@@ -196,7 +222,7 @@ class SegmentationTask(Task):
         return (self.num_classes, *spatial_size)
 
     @staticmethod
-    def count_classes(entries: Entries) -> tuple[int, int]:
+    def _classes(entries: Entries) -> tuple[int, int]:
         """Return one more than the highest class number in the label files, and the number of the inside.
 
         Files that hold 0 and one other number are masks of two classes, and that number is the inside.
@@ -206,7 +232,7 @@ class SegmentationTask(Task):
         """
         read = ReadImaged(keys=[LABEL])
         files: dict[float, str] = {}
-        for entry in labelled_entries(entries):
+        for entry in entries:
             for value in read({LABEL: entry[LABEL]})[LABEL].unique().tolist():
                 files.setdefault(value, str(entry[LABEL]))
         values = sorted(files)
@@ -243,6 +269,17 @@ class ClassificationTask(Task):
         default = nn.BCEWithLogitsLoss() if multi_label else nn.CrossEntropyLoss()
         super().__init__(num_classes, loss_function or default, multi_label)
 
+    @classmethod
+    def from_labels(
+        cls, entries: Entries, num_classes: int | None, multi_label: bool | None, loss_function: nn.Module | None
+    ) -> ClassificationTask:
+        """See :class:`Task`."""
+        return cls(
+            cls._count(entries) if num_classes is None else num_classes,
+            is_multi_label(entries) if multi_label is None else multi_label,
+            loss_function,
+        )
+
     def label_transforms(self) -> list[Transform]:
         """See :class:`Task`."""
         return [ClassLabeld(LABEL, self.num_classes, self.multi_label, allow_missing_keys=True)]
@@ -263,9 +300,9 @@ class ClassificationTask(Task):
         return (self.num_classes,)
 
     @staticmethod
-    def count_classes(entries: Entries) -> int:
+    def _count(entries: Entries) -> int:
         """Return the length of the longest list of classes or, of plain numbers, one more than the highest."""
-        labels = [entry[LABEL] for entry in labelled_entries(entries)]
+        labels = [entry[LABEL] for entry in entries]
         if is_multi_label(entries):
             return max(len(label) for label in labels if isinstance(label, (list, tuple)))
         return max((label for label in labels if isinstance(label, int)), default=0) + 1
@@ -322,15 +359,7 @@ def make_task(
     labelled = labelled_entries(entries)
     if name == "none" or not labelled:
         return None
-    inside = MASK_VALUE
+    task = TASKS[name].from_labels(labelled, num_classes, multi_label, loss_function)
     if num_classes is None:
-        if name == SegmentationTask.name:
-            num_classes, inside = SegmentationTask.count_classes(labelled)
-        else:
-            num_classes = ClassificationTask.count_classes(labelled)
-        logger.info("num_classes: %d, counted in %d labels", num_classes, len(labelled))
-    if name == SegmentationTask.name:
-        return SegmentationTask(num_classes, loss_function, inside)
-    return ClassificationTask(
-        num_classes, is_multi_label(labelled) if multi_label is None else multi_label, loss_function
-    )
+        logger.info("num_classes: %d, counted in %d labels", task.num_classes, len(labelled))
+    return task

@@ -14,6 +14,8 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
+from scripts.errors import find_input_error
+
 CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 
 TINY_NETWORKS: dict[str, Any] = {
@@ -96,6 +98,16 @@ def _configurations_are_parsed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigParser, "load_config_file", staticmethod(copied))
         yield
+
+
+def refused(do: Callable[..., object], *arguments: Any, **settings: Any) -> str:
+    """The sentence with which something is refused, however MONAI wraps it."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
+        do(*arguments, **settings)
+    error = find_input_error(caught.value)
+    assert error is not None, caught.value
+    assert "\n" not in str(error)
+    return str(error)
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, load
 from monai.transforms import SaveImaged
 from PIL import Image
+from tests.bundle.conftest import refused
 from tests.io.bad_files import dicom_bytes
 
-from scripts.errors import InputError, find_input_error
+from scripts.errors import InputError
 from scripts.experiments.demo import make_demo_data
 from scripts.io import find_cases, open_case, write_dicom_series
 from scripts.io.dicom import DICOMCase
@@ -98,9 +99,7 @@ def test_a_list_handed_over_is_enhanced_and_a_second_run_replaces_its_own_result
     workflow = run("run", tmp_path / "out", monkeypatch, **given)
     workflow.run()
     assert [file.name for file in (tmp_path / "out").glob("*.*")] == ["picture.png"]
-    with pytest.raises(RuntimeError) as caught:
-        run("run", tmp_path / "out", monkeypatch, **given)
-    assert "is in the way" in str(find_input_error(caught.value))
+    assert "is in the way" in refused(run, "run", tmp_path / "out", monkeypatch, **given)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +117,7 @@ def test_the_workflow_says_what_it_lacks(
         **{"output_dir": str(tmp_path / "out"), **settings},
     )
     workflow.initialize()
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
-        workflow.run()
-    assert sentence in str(find_input_error(caught.value))
+    assert sentence in refused(workflow.run)
 
 
 def test_programs_that_write_results_themselves_can_leave_ours_out() -> None:
@@ -180,9 +177,8 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_the_network_runs(
     (tmp_path / "file").write_bytes(b"")
     calls: list[object] = []
     monkeypatch.setattr(HQGNet, "forward", lambda *arguments, **settings: calls.append(arguments))
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
-        run("run", tmp_path / "file" / "out", monkeypatch, input_dir=str(images))
-    assert "cannot be written to: Not a directory" in str(find_input_error(caught.value))
+    message = refused(run, "run", tmp_path / "file" / "out", monkeypatch, input_dir=str(images))
+    assert "cannot be written to: Not a directory" in message
     assert calls == []
 
 
@@ -193,9 +189,8 @@ def test_an_image_whose_result_cannot_be_written_is_refused_before_the_network_r
     monkeypatch.setattr(HQGNet, "forward", lambda *arguments, **settings: calls.append(arguments))
     monkeypatch.setattr(DICOMCase, "check_writable", refuse)
     (tmp_path / "a.dcm").write_bytes(dicom_bytes())
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - see above
-        run("run", tmp_path / "out", monkeypatch, input_dir=str(tmp_path / "a.dcm"))
-    assert "its header cannot be encoded" in str(find_input_error(caught.value))
+    message = refused(run, "run", tmp_path / "out", monkeypatch, input_dir=str(tmp_path / "a.dcm"))
+    assert "its header cannot be encoded" in message
     assert calls == []
 
 

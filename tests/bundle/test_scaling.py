@@ -31,8 +31,9 @@ def test_efficiency_is_the_rate_of_a_process_relative_to_the_least_number() -> N
     ("arguments", "sentence"),
     [
         (["--work", "evaluation"], 'Unknown work "evaluation": use some of enhancement, none,'),
-        (["--processes", "0 2"], "processes must be numbers from 1 on"),
-        (["--processes", "two"], "processes must be numbers from 1 on"),
+        (["--processes", "0 2"], '--processes are whole numbers from 1 on, such as "1 2", not "0 2"'),
+        (["--processes", "two"], "--processes are whole numbers from 1 on"),
+        (["--processes", "[]"], "--processes is empty"),
     ],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], sentence: str) -> None:

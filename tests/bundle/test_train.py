@@ -21,9 +21,9 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import TrainProperties
 from PIL import Image
+from tests.bundle.conftest import refused
 
 from scripts.engines import EnhancementTrainer
-from scripts.errors import find_input_error
 from scripts.model_spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]
@@ -247,9 +247,7 @@ def test_command_tells_a_mistake_in_one_sentence_from_either_folder(folder: str,
 def test_earlier_results_stay_unless_a_word_allows_it(run: Run, tmp_path: Path) -> None:
     run(epochs=1)
     weights = (tmp_path / "model_dir" / "model.pt").read_bytes()
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps it, see find_input_error
-        run(epochs=1, seed=1)
-    assert "--overwrite True" in str(find_input_error(caught.value))
+    assert "--overwrite True" in refused(run, epochs=1, seed=1)
     assert (tmp_path / "model_dir" / "model.pt").read_bytes() == weights
     run(epochs=1, seed=1, overwrite=True)
     assert (tmp_path / "model_dir" / "model.pt").read_bytes() != weights

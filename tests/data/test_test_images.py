@@ -18,11 +18,16 @@ def test_every_image_is_read_and_the_references_of_styles_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "message"), [(InputError('"a" is empty'), '^"a" is empty$'), (KeyError("x"), "cannot prepare .a.: 'x'")]
+    ("error", "message"),
+    [
+        (InputError('"a" is empty'), '"a" is empty'),
+        (ValueError("an odd shape\nand so on"), 'cannot prepare "a": ValueError: an odd shape'),
+        (MemoryError(), 'cannot prepare "a": MemoryError'),
+    ],
 )
-def test_what_cannot_be_read_is_named(error: Exception, message: str) -> None:
+def test_what_cannot_be_read_is_named_with_the_cause(error: Exception, message: str) -> None:
     def read(item: dict[str, Any]) -> None:
         raise RuntimeError("applying transform") from error
 
-    with pytest.raises(InputError, match=message if isinstance(error, InputError) else "cannot prepare .a.: applying"):
+    with pytest.raises(InputError, match=f"^{message}$"):
         check_test_images([{"image": "a"}], read)

@@ -45,6 +45,14 @@ def test_operations_are_those_of_the_convolutions() -> None:
     assert gpu_speed._operations(convolve) == 2 * 3 * 5 * 9 * 64
 
 
+def test_operations_are_counted_once_for_all_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[object] = []
+    monkeypatch.setattr(gpu_speed, "_made", lambda *arguments: counted.append(arguments) or (lambda: None))
+    size = replace(TINY, batch=7)  # of this test alone
+    assert [gpu_speed._operations_of(INFERENCE, size, torch.device("cpu")) for _ in range(2)] == [0, 0]
+    assert len(counted) == 1
+
+
 def test_what_limits_the_work_is_named() -> None:
     assert limit(FIGURES) == "arithmetic"
     assert limit(replace(FIGURES, share=0.2)) == "memory bandwidth"

@@ -149,7 +149,12 @@ def test_report_keeps_the_parts_that_are_done(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"parts": "training,speed"}, "no part speed"), ({"threads": 0}, "threads"), ({"device": "cuda:77"}, "cuda:77")],
+    [
+        ({"parts": "training,speed"}, "no part speed"),
+        ({"parts": ""}, "name some parts of training"),
+        ({"threads": 0}, "threads"),
+        ({"device": "cuda:77"}, "cuda:77"),
+    ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, wrong: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -8,7 +8,9 @@ import functools
 import gzip
 import io
 import os
+import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -133,20 +135,34 @@ def raster_bytes(image: Image.Image | None = None, format_: str = "PNG", **optio
 
 def claim_size(png: bytes, width: int, height: int) -> bytes:
     """A PNG picture with another size in its header, whose checksum is right."""
-    header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + png[24:29]
-    return png[:12] + header + zlib.crc32(header).to_bytes(4, "big") + png[33:]
+    return png[:8] + png_chunk(b"IHDR", struct.pack(">2I", width, height) + png[24:29]) + png[33:]
+
+
+def png_chunk(kind: bytes, data: bytes = b"") -> bytes:
+    """A chunk of a PNG picture, with its length and its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(samples: np.ndarray, *between: bytes, passes: Sequence[np.ndarray] | None = None) -> bytes:
+    """A PNG picture of grey or RGB samples, as Pillow does not write it.
+
+    Args:
+        samples: (rows, columns) or (rows, columns, 1 or 3), 8 or 16 bits.
+        between: chunks between the header and the pixels.
+        passes: the parts of an interlaced picture, in the order of the file; the samples give the size alone.
+    """
+    depth, colour_type = samples.dtype.itemsize, 2 if samples.shape[2:] == (3,) else 0
+    height, width = samples.shape[:2]
+    header = struct.pack(">2I5B", width, height, 8 * depth, colour_type, 0, 0, passes is not None)
+    parts = [samples] if passes is None else passes
+    rows = b"".join(b"\0" + row.astype(f">u{depth}").tobytes() for part in parts for row in part if row.size)
+    chunks = [png_chunk(b"IHDR", header), *between, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def deep_png() -> bytes:
     """A colour picture of 16 bits, which Pillow can neither write nor read."""
-    samples = np.stack([texture(SIZE, SIZE)] * 3, -1).astype(">u2")
-    rows = b"".join(b"\0" + row.tobytes() for row in samples)
-    header = SIZE.to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
-    chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-        for kind, data in chunks.items()
-    )
+    return png_of(np.stack([texture(SIZE, SIZE)] * 3, -1).astype(np.uint16))
 
 
 def series(*positions: float, uid: str = "1.2.3") -> dict[str, bytes]:

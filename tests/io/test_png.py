@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.io.bad_files import SIZE, raster_bytes
+from tests.io.bad_files import SIZE, png_chunk, png_of, raster_bytes
 
 from scripts.errors import InputError
-from scripts.io.png import PASSES, PNG_SIGNATURE
+from scripts.io.png import PASSES
 from scripts.io.raster import RasterCase
 
 
@@ -21,8 +20,7 @@ def shortened(png: bytes, rows: int) -> bytes:
     """A PNG picture with fewer rows than its header says, and no checksum that would tell."""
     data = zlib.decompress(png[41 : 41 + int.from_bytes(png[33:37], "big")])
     cut = zlib.compress(data[: rows * len(data) // SIZE])
-    parts = [png[:33], len(cut).to_bytes(4, "big"), b"IDAT", cut, zlib.crc32(b"IDAT" + cut).to_bytes(4, "big")]
-    return b"".join(parts) + png[-12:]
+    return png[:33] + png_chunk(b"IDAT", cut) + png[-12:]
 
 
 def test_a_png_picture_that_lacks_rows_is_refused(tmp_path: Path) -> None:
@@ -40,15 +38,7 @@ def test_a_png_picture_that_lacks_rows_is_refused(tmp_path: Path) -> None:
 def test_interlaced_png_pictures_are_read(name: str, size: tuple[int, int], tmp_path: Path) -> None:
     channels = {"grey": 1, "colour": 3}[name]
     samples = np.random.RandomState(0).randint(0, 255, (*size[::-1], channels), np.uint8)
-    rows = []
-    for left, top, step, down in PASSES:
-        part = samples[top::down, left::step]
-        rows += [b"\0" + row.tobytes() for row in part if row.size]
-    header = struct.pack(">2I5B", *size, 8, {1: 0, 3: 2}[channels], 0, 0, 1)
-    chunks = {b"IHDR": header, b"IDAT": zlib.compress(b"".join(rows)), b"IEND": b""}
-    (tmp_path / "a.png").write_bytes(
-        PNG_SIGNATURE
-        + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks.items())
-    )
+    passes = [samples[top::down, left::step] for left, top, step, down in PASSES]
+    (tmp_path / "a.png").write_bytes(png_of(samples, passes=passes))
     found = RasterCase.read(tmp_path / "a.png").image.numpy()
     assert np.array_equal(found, samples.transpose(2, 1, 0))

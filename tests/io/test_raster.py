@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+from tests.io.bad_files import claim_size, raster_bytes
 
 from scripts.errors import InputError
 from scripts.io import Provenance
@@ -214,16 +214,6 @@ def test_a_tiff_some_rows_of_which_are_missing_is_refused(tmp_path: Path) -> Non
         RasterCase.read(save_tiff(tmp_path / "a.tif", numbers("u1", 4, 6), rows=9))
 
 
-def patched_png(file: Path, width: int, height: int) -> Path:
-    """An empty PNG picture that claims a size."""
-    save(file, Image.new("L", (4, 4)))
-    content = bytearray(file.read_bytes())
-    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    file.write_bytes(content)
-    return file
-
-
 @pytest.mark.parametrize(
     ("size", "reason"),
     [((10000, 10000), "it would unpack to 1e.08 bytes"), ((30000, 30000), "more pixels than Pillow")],
@@ -231,8 +221,9 @@ def patched_png(file: Path, width: int, height: int) -> Path:
 def test_a_size_that_cannot_be_true_is_refused_before_memory_is_taken(
     size: tuple[int, int], reason: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "a.png").write_bytes(claim_size(raster_bytes(Image.new("L", (4, 4))), *size))
     with pytest.raises(InputError, match=reason):
-        RasterCase.read(patched_png(tmp_path / "a.png", *size))
+        RasterCase.read(tmp_path / "a.png")
 
 
 # -------------------------------------------------------------------------------------------------------- writing

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageOps
+from tests.io.bad_files import png_chunk, png_of
 
 from scripts.errors import InputError
 from scripts.io import Provenance
@@ -154,27 +154,11 @@ def test_a_kind_that_is_not_supported_is_named(values: np.ndarray, photometric: 
         RasterCase.read(tmp_path / "a.tif")
 
 
-def deep_png(file: Path, samples: np.ndarray, transparent: tuple[int, ...]) -> None:
-    """Write 16 bits a sample, and a colour that is transparent."""
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    colour_type = 2 if samples.ndim == 3 else 0
-    header = struct.pack(">IIBBBBB", samples.shape[1], len(samples), 16, colour_type, 0, 0, 0)
-    chunks = [
-        (b"IHDR", header),
-        (b"tRNS", np.array(transparent, ">u2").tobytes()),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    ]
-    file.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
-    )
-
-
 @pytest.mark.parametrize("samples", [GREY, SAMPLES], ids=["grey", "colour"])
 def test_a_transparent_colour_of_16_bits_becomes_alpha(samples: np.ndarray, tmp_path: Path) -> None:
     transparent = tuple(int(value) for value in np.atleast_1d(samples[3, 4]))
-    deep_png(tmp_path / "a.png", samples, transparent)
+    colour = png_chunk(b"tRNS", np.array(transparent, ">u2").tobytes())
+    (tmp_path / "a.png").write_bytes(png_of(samples, colour))
     assert np.array_equal(read(tmp_path / "a.png").squeeze(), samples)
     result = RasterCase.read(result_of(tmp_path / "a.png"))
     alpha = result._content.alpha

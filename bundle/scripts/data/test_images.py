@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import processes
-from ..errors import InputError, find_input_error
+from ..errors import input_error_of
 
 __all__ = ["check_test_images"]
 
@@ -42,8 +42,6 @@ def _check(entries: Sequence[Mapping[str, Any]], transform: Callable[[dict[str, 
             try:
                 transform(item)
             except Exception as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                known = find_input_error(error) or InputError(f'cannot prepare "{item["image"]}": {reason}')
-                raise known from error
+                raise input_error_of(error, f'cannot prepare "{item["image"]}"') from error
     if entries:
         logger.info("%d test images can be read, with all that belongs to them", len(entries))

@@ -14,7 +14,7 @@ from monai.transforms import RandomizableTrait, Transform
 from monai.utils import CommonKeys
 from torch.utils.data import Dataset, Subset
 
-from ..errors import InputError, find_input_error
+from ..errors import InputError, input_error_of
 from ..pixel_size import PIXEL_SIZE, voxel_size
 from ..tensors import without_metadata
 from .checked import CheckedDataset
@@ -330,11 +330,7 @@ class _Preparation(Transform):
             plain = {key: without_metadata(tensor).contiguous() for key, tensor in tensors.items()}
             return plain if size is None else {**plain, PIXEL_SIZE: size}
         except Exception as error:
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-            raise find_input_error(error) or InputError(f'cannot prepare "{data[IMAGE]}": {reason}') from error
+            raise input_error_of(error, f'cannot prepare "{data[IMAGE]}"') from error
 
 
 def _labelled(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:

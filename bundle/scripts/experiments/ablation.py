@@ -156,7 +156,7 @@ def ablation(
     AblationRun(
         data=Path(data).expanduser().resolve(),
         output=Path(output).expanduser().resolve(),
-        seeds=whole_numbers(seeds),
+        seeds=whole_numbers(seeds, "seeds"),
         settings=_as_arguments(settings),
         jobs=jobs,
         variants=listed(variants),

@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..engines import EnhancementTrainer
-from ..errors import require, run_command
+from ..errors import first_line, require, run_command
 from ..inferers import EnhancementInferer
 from ..networks import DetailDiscriminator, HQGNet
 from ..reports.tables import markdown_table
@@ -125,12 +126,9 @@ def measure(work: str, size: Size, mode: Mode, device: torch.device, repeats: in
         device: where to compute.
         repeats: how often, after three times that are not measured.
     """
-    make = {TRAINING: _training_step, INFERENCE: _enhancement}[work]
     with _rounding(mode.tensor_float):
-        # Without compiling, which hides operations from the counter.
-        operations = _operations(make(size, Mode(mode.name), device))
-        _forget(device)
-        do = make(size, mode, device)
+        operations = _operations_of(work, size, device)
+        do = _made(work, size, mode, device)
         for _ in range(3):
             do()
         if device.type == "cuda":
@@ -150,6 +148,12 @@ def measure(work: str, size: Size, mode: Mode, device: torch.device, repeats: in
             _utilization(do, device),
             longest,
         )
+
+
+def _made(work: str, size: Size, mode: Mode, device: torch.device) -> Callable[[], None]:
+    """Return a function that does the work once."""
+    make = {TRAINING: _training_step, INFERENCE: _enhancement}[work]
+    return make(size, mode, device)
 
 
 def _training_step(size: Size, mode: Mode, device: torch.device) -> Callable[[], None]:
@@ -227,6 +231,15 @@ def _forget(device: torch.device) -> None:
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
+
+
+@cache
+def _operations_of(work: str, size: Size, device: torch.device) -> int:
+    """Return the operations of a work: once, since they are the same in every mode."""
+    # Without compiling, which hides operations from the counter.
+    operations = _operations(_made(work, size, Mode("counted"), device))
+    _forget(device)
+    return operations
 
 
 def _operations(do: Callable[[], None]) -> int:
@@ -334,8 +347,7 @@ def measure_all(size: Size, device: torch.device, repeats: int) -> tuple[list[Fi
             try:
                 found.append(measure(work, size, mode, device, times))
             except RuntimeError as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                failed.append(f"{work}, {mode.name}: {reason}")
+                failed.append(f"{work}, {mode.name}: {first_line(error)}")
             _forget(device)
     return found, failed
 

@@ -29,11 +29,13 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Training",
+    "bundle_command",
     "end_commands",
-    "run_with_commands",
     "end_of",
     "listed",
+    "output_of",
     "run_logged",
+    "run_with_commands",
     "whole_numbers",
 ]
 
@@ -172,9 +174,7 @@ class Experiment(ABC):
     def command(self, run_id: str, *arguments: str, overlays: Sequence[str] = ()) -> list[str]:
         """Return the command of a run of ``train.yaml`` with overlays."""
         names = ["configs/train.yaml", *([self.overlay] if self.overlay else []), *overlays]
-        configs = json.dumps(names).replace('"', "'")
-        start = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", configs]
-        return [*start, "--dataset_dir", str(self.data), *arguments]
+        return bundle_command(run_id, names, "--dataset_dir", str(self.data), *arguments)
 
     def begin(self) -> None:
         """Check, then forget finished trainings unless the record shows the same settings, configuration and data.
@@ -279,6 +279,42 @@ def _forget(folders: Iterable[Path]) -> None:
         path.unlink()
 
 
+def bundle_command(run_id: str, configs: Sequence[str], *arguments: str, processes: int | None = None) -> list[str]:
+    """Return the command of a run of the bundle.
+
+    Args:
+        run_id: the run.
+        configs: its configurations, relative to the bundle's folder, one on top of the other.
+        arguments: settings.
+        processes: how many ``torchrun`` starts. Defaults to None: one without it.
+    """
+    launcher = (
+        [] if processes is None else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    )
+    files = json.dumps(list(configs)).replace('"', "'")
+    return [sys.executable, *launcher, "-m", "monai.bundle", "run", run_id, "--config_file", files, *arguments]
+
+
+def output_of(command: Sequence[str], threads: int, name: str) -> str:
+    """Run a command in the bundle's folder and return what it prints.
+
+    Args:
+        command: the program and its arguments.
+        threads: of each of its processes.
+        name: what the command is called when it fails.
+
+    Raises:
+        InputError: when it fails, with the error that it tells, or the last lines of its messages.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, cwd=BUNDLE, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        reason = errors[0].removeprefix("error: ") if errors else _last_lines(done.stderr) or "no message"
+        raise InputError(f"{name} failed: {reason}")
+    return done.stdout
+
+
 def run_logged(command: list[str], log: Path) -> int:
     """Run a command in the bundle's folder with one thread and its output in a file; return the exit status."""
     with log.open("wb") as output:
@@ -294,8 +330,11 @@ def run_logged(command: list[str], log: Path) -> int:
 
 def end_of(log: Path) -> str:
     """Return the last lines of a log."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
-    return "\n".join(lines[-_LAST_LINES:])
+    return _last_lines(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-_LAST_LINES:])
 
 
 def run_with_commands(experiment: Callable[..., Any], name: str, arguments: list[str] | None = None) -> None:
@@ -316,12 +355,20 @@ def listed(text: object) -> list[str]:
     return re.sub(r"""[,'"()\[\]]""", " ", str(text)).split()
 
 
-def whole_numbers(text: object) -> list[int]:
+def whole_numbers(text: object, option: str, least: int = 0) -> list[int]:
     """Return the numbers of a list.
 
+    Args:
+        text: see :func:`listed`.
+        option: its name.
+        least: the least number that may be in it.
+
     Raises:
-        InputError: when one is no whole number.
+        InputError: when one is no whole number, or too small.
     """
     found = listed(text)
-    require(all(number.isdecimal() for number in found), f'--seeds are whole numbers, such as "0 1 2", not {text}.')
+    require(
+        all(number.isdecimal() and int(number) >= least for number in found),
+        f'--{option} are whole numbers from {least} on, such as "{least} {least + 1}", not "{text}".',
+    )
     return [int(number) for number in found]

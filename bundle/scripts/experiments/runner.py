@@ -145,7 +145,7 @@ def runner(
     DownstreamRun(
         data=Path(data).expanduser().resolve(),
         output=Path(output).expanduser().resolve(),
-        seeds=whole_numbers(seeds),
+        seeds=whole_numbers(seeds, "seeds"),
         overlay=overlay or None,
         settings=_words("--settings", settings),
         jobs=jobs,

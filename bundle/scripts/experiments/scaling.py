@@ -14,29 +14,26 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engines import HYPERGRADIENTS
 from ..errors import InputError, require, run_command
-from ..files import bundle_root
 from ..reports.tables import markdown_table
 from .costs import ENHANCEMENT
+from .jobs import bundle_command, listed, output_of, whole_numbers
 
 __all__ = ["Rate", "efficiency_table"]
 
 INFERENCE = "inference"
-_OVERLAYS = ("train.yaml", "multi_gpu_train.yaml", "costs.yaml")
+_OVERLAYS = ("configs/train.yaml", "configs/multi_gpu_train.yaml", "configs/costs.yaml")
 # The first process's step is that of all: each waits for the others in it.
 _MEASURING = (
     *("--mlflow", "False", "--train#updates#cost#_disabled_", "$not @first"),
     *("--train#updates#progress#_disabled_", "True"),
 )
 _SPEED = re.compile(r"([\d.]+) slices/s")
-_LAST_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -101,11 +98,9 @@ def scaling(
         settings: further settings of train.yaml, as on the command line.
         inference_settings: those of inference.yaml.
     """
-    # Fire makes numbers and tuples of what looks like them.
-    numbers = [int(number) for number in re.findall(r"\d+", str(processes))]
-    kinds = str(work).split()
+    numbers, kinds = whole_numbers(processes, "processes", least=1), listed(work)
     known = (ENHANCEMENT, *HYPERGRADIENTS, INFERENCE)
-    require(bool(numbers) and min(numbers) > 0, f'processes must be numbers from 1 on, not "{processes}".')
+    require(bool(numbers), "There is nothing to compare: --processes is empty.")
     unknown = [kind for kind in kinds if kind not in known]
     require(bool(kinds) and not unknown, f'Unknown work "{" ".join(unknown)}": use some of {", ".join(known)}.')
     folder = Path(str(output_dir)).expanduser().absolute()
@@ -134,7 +129,7 @@ class _Runs:
     def measure(self, kind: str, number: int) -> Rate:
         output = self.folder / f"{kind}_{number}"
         if kind == INFERENCE:
-            printed = self._torchrun(number, "enhancing", ("inference.yaml",), self._inference(output))
+            printed = self._torchrun(number, "enhancing", ("configs/inference.yaml",), self._inference(output))
             found = _SPEED.search(printed)
             if found is None:
                 raise InputError(f'Inference enhanced nothing: "{self.data}" has no images for it.')
@@ -157,22 +152,8 @@ class _Runs:
 
     def _torchrun(self, number: int, run_id: str, configs: Sequence[str], arguments: Sequence[str]) -> str:
         """Return what the processes printed."""
-        files = ",".join(f"'{Path(bundle_root(), 'configs', name)}'" for name in configs)
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
-        command = [*start, "-m", "monai.bundle", "run", run_id, "--config_file", f"[{files}]", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=bundle_root(),
-            env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-            reason = errors[0] if errors else "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
-            raise InputError(f"{number} processes of {run_id} failed: {reason.removeprefix('error: ')}")
-        return done.stdout
+        command = bundle_command(run_id, configs, *arguments, processes=number)
+        return output_of(command, self.threads, f"{number} process{'es' * (number != 1)} of {run_id}")
 
 
 def main(arguments: list[str] | None = None) -> None:

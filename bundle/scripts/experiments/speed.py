@@ -24,6 +24,7 @@ import torch
 from ..errors import InputError, require, run_command
 from ..inferers import usable_device
 from ..version import __version__
+from .jobs import listed
 from .speed_bench import Bench, Table
 from .speed_clock import Progress
 from .speed_inference import cases, growth, inference, rates
@@ -56,14 +57,15 @@ def speed(
         output_dir: folder of the results.
         quick: small images and few rounds. The figures say little.
         threads: of the networks. Defaults to one for each processor that this process may use.
-        parts: which parts, separated by commas: training, memory, bilevel, inference, rates, growth, cases.
+        parts: which parts: training, memory, bilevel, inference, rates, growth, cases.
         device: where the networks run. Defaults to the GPU where there is one.
 
     Raises:
         InputError: for an unknown part or device, and a number of threads below 1.
     """
-    names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) else list(parts)
+    names = listed(parts)
     unknown = [name for name in names if name not in PARTS]
+    require(bool(names), f"Nothing is to be measured: name some parts of {', '.join(PARTS)}.")
     require(not unknown, f"There is no part {', '.join(unknown)}: the parts are {', '.join(PARTS)}.")
     threads = _available_processors() if threads is None else threads
     require(type(threads) is int and threads >= 1, f"threads must be a whole number, 1 or more, not {threads!r}.")

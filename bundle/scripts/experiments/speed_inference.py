@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +19,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import InputError
+from .jobs import bundle_command, output_of
 from .speed_bench import Bench, Table
 from .speed_clock import Elapsed, median, median_ratio
-from .speed_steps import run_quietly
 from .speed_subjects import (
     DEMO,
     PAPER,
@@ -210,13 +209,12 @@ def cases(bench: Bench) -> list[Table]:
 def _elapsed_of_program(bench: Bench, count: int, processes: int) -> Elapsed:
     output = bench.folder / "enhanced"
     shutil.rmtree(output, ignore_errors=True)
-    launcher = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    )
-    command = [sys.executable, *launcher, "-m", "monai.bundle", "run", "enhancing"]
-    command += ["--config_file", "configs/inference.yaml", "--input_dir", str(bench.folder / f"cases{count}")]
+    arguments = ["--input_dir", str(bench.folder / f"cases{count}"), "--output_dir", str(output)]
+    arguments += ["--device", bench.device.type]
+    started = processes if processes > 1 else None
+    command = bundle_command("enhancing", ("configs/inference.yaml",), *arguments, processes=started)
     begin, wall = os.times(), time.perf_counter()
-    run_quietly([*command, "--output_dir", str(output), "--device", bench.device.type], 1)
+    output_of(command, 1, f"Inference of {count} cases")
     end = os.times()
     processor = end.children_user - begin.children_user + end.children_system - begin.children_system
     return Elapsed(time.perf_counter() - wall, processor)

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +15,14 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..files import bundle_root
 from .costs import relative_cost
+from .jobs import bundle_command, output_of
 from .speed_bench import Bench, Table, in_own_process
 from .speed_clock import median, median_ratio
 from .speed_subjects import DEMO, PAPER, CycleGANStep, EnhancementStep, ResNetGenerator, hqgnet, phantom
 from .step_cost import peak_memory
 
-__all__ = ["bilevel", "memory", "run_quietly", "training"]
+__all__ = ["bilevel", "memory", "training"]
 
 CYCLEGAN = "CycleGAN, 9-block ResNets"
 OURS = {"demo network": DEMO, "paper's size": PAPER}
@@ -168,30 +164,12 @@ def bilevel(bench: Bench) -> list[Table]:
 
 def _measured(bench: Bench, size: int, mode: str, setting: Sequence[str]) -> dict[str, Any]:
     output = bench.folder / "costs"
-    command = [sys.executable, "-m", "monai.bundle", "run", "measuring"]
-    command += ["--config_file", "['configs/train.yaml','configs/costs.yaml']"]
-    command += ["--dataset_dir", str(bench.folder / "labelled"), "--output_dir", str(output)]
-    command += ["--patch_size", f"[{size},{size}]", "--device", str(bench.device), *setting]
-    run_quietly(command, bench.threads)
+    arguments = ["--dataset_dir", str(bench.folder / "labelled"), "--output_dir", str(output)]
+    arguments += ["--patch_size", f"[{size},{size}]", "--device", str(bench.device), *setting]
+    command = bundle_command("measuring", ("configs/train.yaml", "configs/costs.yaml"), *arguments)
+    output_of(command, bench.threads, f"The measurement of {mode}")
     cost: dict[str, Any] = json.loads((output / f"{mode}.json").read_text(encoding="utf-8"))
     return cost
-
-
-def run_quietly(command: Sequence[str], threads: int) -> None:
-    """Run a command of the bundle in a process of its own.
-
-    Args:
-        command: the program and its arguments.
-        threads: of each process.
-
-    Raises:
-        InputError: with the last line of its messages, when it fails.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, cwd=bundle_root(), env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"`{' '.join(command)}` failed: {last}")
 
 
 def _write_labelled_set(folder: Path, size: int, count: int = 8) -> None:

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from .. import processes
-from ..errors import InputError, find_input_error, without_controls
+from ..errors import InputError, find_input_error, kind_and_reason, without_controls
 from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
 from ..reports import BatchReport, CaseRecord, judge_cut, judge_safety, report_pictures
@@ -376,7 +376,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _told(error: Exception) -> str:
     """A library's error in one clause."""
-    reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
-    if isinstance(error, MemoryError) or "out of memory" in reason.lower() or "can't allocate memory" in reason.lower():
+    reason = kind_and_reason(error)[:300]
+    if any(sign in reason.lower() for sign in ("memoryerror", "out of memory", "can't allocate memory")):
         return "there is not enough memory for it: set a smaller --window, or use a larger machine"
-    return f"{type(error).__name__}: {reason}"
+    return reason

@@ -88,7 +88,6 @@ class SaveImageAsSourced(SaveImaged):
             raise InputError("Say where results go: set output_dir to a folder.")
         self.results.refuse_originals([case])
         values, source = without_metadata(result).cpu(), self.open_image(case)
-        source.check_writable()
         cut = source.values_cut(values)
         if cut:
             logger.warning(

@@ -135,7 +135,8 @@ class DICOMCase(CaseImage):
         return self._target(target)
 
     def check_writable(self) -> None:
-        """See :meth:`CaseImage.check_writable`: every header of a result is encoded once, without its pixels."""
+        """See :meth:`CaseImage.check_writable`: every header of a result is encoded, without its pixels."""
+        # `write` encodes anew: its headers differ in identifiers, provenance, slopes and pixels.
         nobody = Provenance("", "", "")
         for file in _places(self._arrangement):
             dataset = read_dataset(file)

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..errors import InputError, without_controls
+from ..errors import InputError, first_line, without_controls
 from .base import PIXEL_SPACE, SPACE, CaseImage, Provenance, UnreadableError
 from .jpeg import check_end
 from .limits import check_unpacked_size
@@ -297,4 +297,4 @@ def _why(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"it is damaged ({(str(error).strip().splitlines() or [type(error).__name__])[0][:200]})"
+    return f"it is damaged ({first_line(error)[:200]})"

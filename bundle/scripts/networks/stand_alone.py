@@ -82,6 +82,7 @@ class OnnxSignature(nn.Module):
             Enhanced image, of the shape of ``image``, and the LQ codes of the images, (B, code_channels).
         """
         size = image.shape[0]
+        # In the exported graph the encoder runs once: the exporter merges this pass with that of the last line.
         own = self.enhancer.encode(image)
         cue = torch.where(torch.isnan(cue), self.cues[style], cue).expand(size, -1)
         return self.enhancer(image, cue, torch.where(torch.isnan(code), own, code)), own
