@@ -13,6 +13,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 DEMO := $(CURDIR)/demo
+# Five sixths of the default steps of an epoch: the demo ends sooner.
+DEMO_STEPS ?= 150
 # Its weights stay apart from those that the bundle ships in bundle/models.
 DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir $(DEMO)/output/models
 
@@ -167,7 +169,7 @@ demo/lesions/datalist.json: | $(VENV)/.installed-demo
 
 # The stamp, not the weights: a training that was interrupted leaves weights behind.
 demo/.trained: demo/data/datalist.json | $(VENV)/.installed-demo
-	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml $(DEMO_ARGS) --overwrite True
+	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml $(DEMO_ARGS) --overwrite True --steps_per_epoch $(DEMO_STEPS)
 	touch $@
 
 # Each set holds the one before it: demo, test, dev. The constraints keep it to the tested versions.
