@@ -110,6 +110,15 @@ def test_an_array_and_a_tensor_give_the_voxels_of_the_file(enhance: Enhancer, st
     np.testing.assert_array_equal(of_tensor, from_file.image.numpy())
 
 
+def test_an_array_does_not_know_its_pixels_and_metadata_tell_them(enhance: Enhancer, tmp_path: Path) -> None:
+    array, affine = phantom(40, 48, 3)[None].astype(np.float32), np.diag([1.0, 1.0, 4.0, 1.0])
+    nib.save(nib.Nifti1Image(array[0], affine), tmp_path / "a.nii.gz")
+    from_file = enhance(tmp_path / "a.nii.gz").image.numpy()
+    known = MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine))
+    np.testing.assert_array_equal(enhance(known).image.numpy(), from_file)
+    assert not np.allclose(enhance(array).image.numpy(), from_file, atol=1)
+
+
 def test_a_picture_of_columns_and_rows_gives_the_voxels_of_its_file(enhance: Enhancer, studies: Path) -> None:
     array = np.asarray(Image.open(studies / "photo.png")).T[None]
     result = enhance(array)

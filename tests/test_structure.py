@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from pydoc import locate
 
@@ -25,7 +26,7 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 LAYERS = (
     ["errors", "files", "tensors", "terminal", "version", "rng_state", "processes", "start_up"]
     + ["former_settings", "settings_table", "command_line", "model_spec", "model_card"]
-    + ["networks", "io", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
+    + ["networks", "io", "pixel_size", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
     + [
         "handlers",
         "tasks",
@@ -60,7 +61,9 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
+    """Most tests here read every file: each is parsed once."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 

@@ -233,7 +233,9 @@ class Enhancer:
             software="HQG-Net",
             version=__version__,
             model=self._model,
-            settings=describe_settings(self._guide, enhancer.samples, enhancer.seed),
+            settings=describe_settings(
+                self._guide, enhancer.samples, enhancer.seed, pixel_size=enhancer.inferer.pixel_size
+            ),
         )
 
 

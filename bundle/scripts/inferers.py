@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -18,7 +19,10 @@ from torch.nn import functional as F
 
 from .errors import InputError
 from .networks import HQGNet, JointNorm, pad_to_multiple
+from .pixel_size import axes_of_planes, voxel_size, zoom_to
 from .transforms import SLICE_AXIS
+
+logger = logging.getLogger(__name__)
 
 
 class EnhancementInferer(Inferer):
@@ -151,6 +155,10 @@ class ConsistentInferer(Inferer):
 
     Windows overlap and are blended with a Gaussian weight.
 
+    A network knows structures of the size that they had in training. Where an image's pixels are smaller or larger than
+    all of the training set's by more than half, its planes are resampled to them, enhanced, and the result is brought
+    back. It then has the detail of an image of the training set.
+
     Args:
         spatial_dims: number of spatial dimensions of the network, 2 or 3.
         window: side length in pixels, or one for each axis of the network, of what goes through the network at once;
@@ -161,6 +169,8 @@ class ConsistentInferer(Inferer):
         parts: from how many planes, at most, the LQ code is taken; from eight tiles where planes are tiled.
         engine: has ``enhance_with_cue`` and ``encode_image`` as the network does, and takes its place for whole planes;
             tiles share the moments of the network's own layers. Defaults to None: the network itself.
+        pixel_size: of the training set, see :class:`scripts.model_spec.ModelSpec`. Defaults to None: planes stay as
+            they are, as do those of images that do not know the size of their pixels.
 
     Attributes:
         cue: v_z, (1, cue_channels), of a guide of the user's choice, for calls that give none; None: the prototype.
@@ -179,6 +189,7 @@ class ConsistentInferer(Inferer):
         batch_size: int = 4,
         parts: int = 16,
         engine: Any = None,
+        pixel_size: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -196,7 +207,9 @@ class ConsistentInferer(Inferer):
         self.batch_size = batch_size
         self.parts = parts
         self.engine = engine
+        self.pixel_size = pixel_size
         self.cue: torch.Tensor | None = None
+        self._told: set[str] = set()
 
     @torch.no_grad()
     def __call__(  # type: ignore[override]
@@ -226,7 +239,44 @@ class ConsistentInferer(Inferer):
         if dims != self.spatial_dims and not (dims == 3 and self.spatial_dims == 2):
             raise _other_dimensions(dims, self.spatial_dims)
         slice_axis = _slice_axis(inputs) if slice_axis is None else slice_axis
-        inputs = convert_to_tensor(inputs, track_meta=False)
+        enhanced = self._enhanced(self.at_training_size(inputs, slice_axis), network, cue, slice_axis)
+        return _resized(enhanced, inputs.shape[2:], slice_axis)
+
+    def at_training_size(self, inputs: torch.Tensor, slice_axis: int) -> torch.Tensor:
+        """Return an image (1, C, *spatial) without metadata, resampled where its pixels differ from those of training.
+
+        Args:
+            inputs: in [0, 1].
+            slice_axis: spatial axis along which the slices of a volume are stacked.
+        """
+        size = self._size_as_in_training(inputs, slice_axis)
+        return _resized(convert_to_tensor(inputs, track_meta=False), size, slice_axis)
+
+    def _size_as_in_training(self, inputs: torch.Tensor, slice_axis: int) -> list[int]:
+        """Return the shape of an image at pixels of the size that they had in training; its own where that fits."""
+        shape = list(inputs.shape[2:])
+        own = voxel_size(inputs)
+        if own is None or self.pixel_size is None:
+            return shape
+        axes = axes_of_planes(len(shape), self.spatial_dims, slice_axis)
+        for axis, zoom in zip(axes, zoom_to([own[axis] for axis in axes], self.pixel_size), strict=True):
+            shape[axis] = max(1, round(shape[axis] * zoom))
+        if shape != list(inputs.shape[2:]):
+            self._tell([own[axis] for axis in axes])
+        return shape
+
+    def _tell(self, sizes: list[float]) -> None:
+        """Say once of which pixels images are resampled: an archive has thousands."""
+        told = " x ".join(f"{size:.3g}" for size in sizes)
+        if told not in self._told:
+            self._told.add(told)
+            logger.info("Images with pixels of %s mm are enhanced at the pixel size of training.", told)
+
+    def _enhanced(
+        self, inputs: torch.Tensor, network: HQGNet, cue: torch.Tensor | None, slice_axis: int
+    ) -> torch.Tensor:
+        """Enhance an image without metadata, (1, C, *spatial), at the pixels that it has."""
+        dims = inputs.ndim - 2
         device, prototype = network.prototype_mean.device, network.prototype_mean.unsqueeze(0)
         cue = next(given for given in (cue, self.cue, prototype) if given is not None).to(device)
         sliced = dims != self.spatial_dims
@@ -306,6 +356,25 @@ class ConsistentInferer(Inferer):
             for tile in dense_patch_slices(shape, side, side)
         ]
         return torch.stack([images[places[number]] for number in _evenly(len(places), self.tiles)])
+
+
+def _resized(images: torch.Tensor, size: Sequence[int], slice_axis: int) -> torch.Tensor:
+    """Resample images (B, C, *spatial) in [0, 1] to another size; slices of a volume each by itself if they can be.
+
+    Planes are smoothed before they lose pixels, so that noise does not fold back.
+    """
+    if list(size) == list(images.shape[2:]):
+        return images
+    if images.ndim == 4:
+        return F.interpolate(images, size=list(size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    if size[slice_axis] == images.shape[slice_axis + 2]:
+        planes = images[0].movedim(slice_axis + 1, 0)
+        plane = [length for axis, length in enumerate(size) if axis != slice_axis]
+        return _resized(planes, plane, slice_axis).movedim(0, slice_axis + 1)[None]
+    smaller = any(wanted < length for wanted, length in zip(size, images.shape[2:], strict=True))
+    if smaller:
+        return F.interpolate(images, size=list(size), mode="area")
+    return F.interpolate(images, size=list(size), mode="trilinear", align_corners=False)
 
 
 def _slice_axis(image: torch.Tensor) -> int:

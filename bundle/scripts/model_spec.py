@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ __all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest"]
 
 VERSION = 2
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
-_OPTIONAL = ("thresholds", "downstream", "styles", "run_id")
+_OPTIONAL = ("thresholds", "downstream", "styles", "run_id", "pixel_size")
 NETWORK_SETTINGS = (
     *("spatial_dims", "in_channels", "channels", "guidance_channels"),
     *("cue_channels", "code_channels", "head", "guided", "reduction", "variational", "modulation"),
@@ -44,6 +44,8 @@ class ModelSpec:
         styles: prototypes of the styles of the high-quality set by name, each with ``"mean"`` and ``"std"`` of its
             cues, lists of floats. Defaults to None: the set names none.
         run_id: the MLflow run that trained the network. Defaults to None: it was not tracked.
+        pixel_size: smallest and largest pixel of the training set in millimetres, per axis of the network; images of
+            much smaller or larger pixels are resampled. Defaults to None: not known, and no image is.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ModelSpec:
         downstream: Mapping[str, Any] | None = None,
         styles: Mapping[str, Any] | None = None,
         run_id: str | None = None,
+        pixel_size: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.network = dict(network)
         self.percentiles = (float(percentiles[0]), float(percentiles[1]))
@@ -65,6 +68,9 @@ class ModelSpec:
         self.downstream = None if downstream is None else dict(downstream)
         self.styles = None if styles is None else dict(styles)
         self.run_id = None if run_id is None else str(run_id)
+        self.pixel_size: Sequence[Sequence[float]] | None = (
+            None if pixel_size is None else [[float(low), float(high)] for low, high in pixel_size]
+        )
 
     @staticmethod
     def path_beside(model_file: str | Path) -> Path:

@@ -19,6 +19,7 @@ from torch import nn
 from . import processes
 from .command_line import refuse_unknown_settings
 from .cues import collect_cues
+from .data import warn_of_small_patches
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
 from .handlers import image_quality_metrics
@@ -26,12 +27,15 @@ from .handlers.tracking_store import require_mlflow
 from .inference import calibrate, load_enhancer
 from .inferers import usable_device
 from .io import find_cases
+from .model_spec import ModelSpec
 from .networks import HQGNet
 from .next_steps import say_what_next as say_what_next
+from .pixel_size import pixel_size_of_set
 from .reports import SafetyThresholds
 from .settings_table import check_settings
 from .tasks import TASKS, Entries, Task, labelled_entries
 from .training_folders import TrainingFolders
+from .transforms import fit_noise
 
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
@@ -276,6 +280,13 @@ def _describe_task(settings: Settings, datalists: Datalists, frozen_task_network
             "inner steps suit that better, such as --bilevel#settings#inner_steps 3."
         )
     return lines
+
+
+def look_at_images(images: Sequence[Any], settings: Settings, degradation: Any, spec: ModelSpec) -> None:
+    """Learn from the prepared low-quality images how noisy they are and how large their pixels; warn of small crops."""
+    fit_noise(degradation, images)
+    warn_of_small_patches(images, settings["patch_size"], settings["slice_axis"])
+    spec.pixel_size = pixel_size_of_set(images, settings["spatial_dims"], settings["slice_axis"])
 
 
 def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | torch.device, slice_axis: int) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from scripts.errors import find_input_error
@@ -83,6 +85,29 @@ def refused(do: Callable[..., object], *arguments: Any, **settings: Any) -> str:
     assert error is not None, caught.value
     assert "\n" not in str(error)
     return str(error)
+
+
+_load_config_file = ConfigParser.load_config_file
+
+
+@cache
+def _parsed(file: Path, changed: int) -> dict[str, Any]:
+    return _load_config_file(file)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _configurations_are_parsed_once() -> Iterator[None]:
+    """Parsing train.yaml takes as long as a run that is refused: each state of a file is parsed once, and copied."""
+
+    def copied(filepath: str | Path, **settings: Any) -> dict[str, Any]:
+        file = Path(filepath).resolve()
+        if settings or not file.is_file():
+            return _load_config_file(filepath, **settings)
+        return deepcopy(_parsed(file, file.stat().st_mtime_ns))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigParser, "load_config_file", staticmethod(copied))
+        yield
 
 
 @pytest.fixture

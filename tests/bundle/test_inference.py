@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Enhancing files by the public command, with the supplied network."""
+"""Enhancing files with the supplied network, by the public command and by the same run in this process."""
 
 from __future__ import annotations
 
@@ -41,6 +41,21 @@ def enhance(*arguments: str, run_id: str = "enhancing") -> subprocess.CompletedP
     return subprocess.run(
         command(*arguments, run_id=run_id), cwd=BUNDLE, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def enhance_here(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> int:
+    """Do what the command does, in this process, which need not import MONAI again; return the exit status."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the run installs its own
+    workflow = ConfigWorkflow(
+        config_file=str(BUNDLE / "configs" / "inference.yaml"),
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        logging_file=False,
+        run_id="enhancing",
+        device="cpu",
+        **settings,
+    )
+    status: int = workflow.run()[-1]
+    return status
 
 
 def phantom(*size: int) -> np.ndarray:
@@ -129,10 +144,10 @@ def test_the_report_judges_every_study(results: tuple[Path, subprocess.Completed
     assert all(name in (results[0] / "report.html").read_text() for name in ("anna/t1", "ben", "photo"))
 
 
-def test_a_folder_of_everything_ends_with_the_good_files_done(tmp_path: Path) -> None:
+def test_a_folder_of_everything_ends_with_the_good_files_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = make_bad_folder(tmp_path / "studies")
-    process = enhance("--input_dir", str(tmp_path / "studies"), "--output_dir", str(tmp_path / "results"))
-    assert process.returncode == 1, process.stderr
+    places = {"input_dir": str(tmp_path / "studies"), "output_dir": str(tmp_path / "results")}
+    assert enhance_here(monkeypatch, **places) == 1
     with (tmp_path / "results" / "report.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     # Colour is not for the supplied network, which the report says of each.
@@ -149,21 +164,22 @@ def test_a_folder_of_everything_ends_with_the_good_files_done(tmp_path: Path) ->
     assert len(done) >= 10
 
 
-def test_what_is_done_is_not_done_again(studies: Path, results: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_what_is_done_is_not_done_again(
+    studies: Path, results: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = results[0]
     times = {path: path.stat().st_mtime_ns for path in output.rglob("*") if "report" not in str(path)}
-    arguments = ("--input_dir", str(studies), "--output_dir", str(output), "--samples", "2", "--resume", "True")
-    assert enhance(*arguments).returncode == 0
+    places = {"input_dir": str(studies), "output_dir": str(output)}
+    assert enhance_here(monkeypatch, **places, samples=2, resume=True) == 0
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-def test_a_guide_of_ones_own_changes_the_result(studies: Path, tmp_path: Path) -> None:
+def test_a_guide_of_ones_own_changes_the_result(studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = tmp_path / "guide.png"
     Image.fromarray((phantom(64, 64) < 400).astype(np.uint8) * 200).save(guide)
     source = str(studies / "photo.png")
-    for name, further in (("stored", ()), ("own", ("--guide", str(guide)))):
-        process = enhance("--input_dir", source, "--output_dir", str(tmp_path / name), *further)
-        assert process.returncode == 0, process.stderr
+    for name, further in (("stored", {}), ("own", {"guide": str(guide)})):
+        assert enhance_here(monkeypatch, input_dir=source, output_dir=str(tmp_path / name), **further) == 0
     stored, own = (np.asarray(Image.open(tmp_path / name / "photo.png"), float) for name in ("stored", "own"))
     assert np.abs(stored - own).max() > 1
 
@@ -186,21 +202,8 @@ def test_a_guide_of_ones_own_changes_the_result(studies: Path, tmp_path: Path) -
 def test_a_mistake_is_told_in_one_sentence(
     settings: dict[str, Any], sentence: str, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the run installs its own
-    usual = {
-        "bundle_root": str(BUNDLE),
-        "device": "cpu",
-        "input_dir": str(studies),
-        "output_dir": str(tmp_path / "out"),
-    }
-    workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "configs" / "inference.yaml"),
-        meta_file=str(BUNDLE / "configs" / "metadata.json"),
-        logging_file=False,
-        run_id="enhancing",
-        **{**usual, **settings},
-    )
-    assert sentence in refused(workflow.run)
+    usual = {"bundle_root": str(BUNDLE), "input_dir": str(studies), "output_dir": str(tmp_path / "out")}
+    assert sentence in refused(enhance_here, monkeypatch, **{**usual, **settings})
     assert not (tmp_path / "out").exists()
 
 
@@ -214,8 +217,9 @@ def test_a_mistake_ends_with_status_2(tmp_path: Path) -> None:
 def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
     source, output = tmp_path / "studies", tmp_path / "results"
     source.mkdir()
-    for number in range(200):
-        Image.fromarray(phantom(256, 256).astype(np.uint16)).save(source / f"{number}.png")
+    Image.fromarray(phantom(256, 256).astype(np.uint16)).save(source / "0.png")
+    for number in range(1, 200):
+        shutil.copy(source / "0.png", source / f"{number}.png")
     arguments = command("--input_dir", str(source), "--output_dir", str(output))
     process = subprocess.Popen(
         arguments,

@@ -7,10 +7,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from scripts.api import Enhancer
 from scripts.experiments.demo import make_demo_data
 from scripts.handlers import load_downstream, load_model
 from scripts.io import find_cases, open_case
@@ -91,3 +94,30 @@ def test_the_shipped_description_is_that_of_the_weights() -> None:
     load_model(HQGNet(**description.network), BUNDLE / "models" / "model.pt")
     assert description.thresholds is not None
     assert SafetyThresholds.from_dict(description.thresholds).cases == 5
+
+
+@pytest.mark.slow
+def test_an_image_of_half_the_pixel_size_is_enhanced_as_the_image_itself(tmp_path: Path) -> None:
+    make_demo_data(tmp_path / "data", patients=9, seed=7)
+    image = open_case(find_cases(tmp_path / "data" / "test" / "lq")[0][0]).image
+    half = np.diag([0.5, 0.5, 1, 1])
+    own, finer = (
+        nibabel.Nifti1Image(
+            torch.nn.functional.interpolate(image[None].as_tensor(), scale_factor=scale, mode="trilinear")[
+                0, 0
+            ].numpy(),
+            image.affine.numpy() @ affine,
+        )
+        for scale, affine in (((1, 1, 1), np.eye(4)), ((2, 2, 1), half))
+    )
+    enhancer = Enhancer.from_bundle(BUNDLE, guide="scanner_a")
+    brightest = float(image.quantile(0.995))
+    wanted = enhancer(own).image
+
+    def difference() -> float:
+        result = torch.nn.functional.avg_pool3d(enhancer(finer).image.as_tensor(), (2, 2, 1))
+        return float((result - wanted).abs().mean()) / brightest
+
+    assert difference() < 0.03
+    enhancer._enhancer.inferer.pixel_size = None
+    assert difference() > 0.08

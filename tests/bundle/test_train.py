@@ -232,7 +232,9 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ("folder", "arguments"),
     [
         ("bundle", ("--config_file", "configs/train.yaml")),
-        (".", ("--config_file", "bundle/configs/train.yaml", "--bundle_root", "bundle")),
+        pytest.param(
+            *(".", ("--config_file", "bundle/configs/train.yaml", "--bundle_root", "bundle")), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_command_tells_a_mistake_in_one_sentence_from_either_folder(folder: str, arguments: tuple[str, ...]) -> None:

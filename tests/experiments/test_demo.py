@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def as_array(path: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def template() -> simulated_patients.Template:
+    return simulated_patients.load_template()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_template(template: simulated_patients.Template) -> Iterator[None]:
+    """It is read once, and not changed: the data of the same seed have the same bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "load_template", lambda: template)
+        yield
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("demo") / "data"
     assert demo.make_demo_data(made, **VOLUMES)
@@ -73,8 +87,7 @@ def test_the_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> Non
     assert digests(tmp_path / "again") == digests(folder)
 
 
-def test_another_seed_gives_other_patients() -> None:
-    template = simulated_patients.load_template()
+def test_another_seed_gives_other_patients(template: simulated_patients.Template) -> None:
     one, two = (simulated_patients.simulate_patient(template, np.random.RandomState(seed)).label for seed in (0, 1))
     assert (one != two).mean() > 0.1
 
@@ -336,8 +349,8 @@ def test_a_low_quality_slice_shows_the_lesions_of_its_reference(folder: Path, sl
     assert darker[centre].mean() > 5 * abs(darker[lesions == 0].mean())
 
 
-def test_lesions_are_dark_round_and_in_white_matter() -> None:
-    head = simulated_patients.simulate_patient(simulated_patients.load_template(), np.random.RandomState(0))
+def test_lesions_are_dark_round_and_in_white_matter(template: simulated_patients.Template) -> None:
+    head = simulated_patients.simulate_patient(template, np.random.RandomState(0))
     image, has_lesions = simulated_patients.draw_lesions(head, np.random.RandomState(1))
     half = image < (1 - simulated_patients.LESION_CONTRAST / 2) * head.image
     assert (image <= head.image).all()
@@ -349,8 +362,8 @@ def test_lesions_are_dark_round_and_in_white_matter() -> None:
     assert pixels.max() <= 4 * 21
 
 
-def test_the_same_random_state_draws_the_same_lesions() -> None:
-    head = simulated_patients.simulate_patient(simulated_patients.load_template(), np.random.RandomState(0))
+def test_the_same_random_state_draws_the_same_lesions(template: simulated_patients.Template) -> None:
+    head = simulated_patients.simulate_patient(template, np.random.RandomState(0))
     one, two, other = (simulated_patients.draw_lesions(head, np.random.RandomState(seed))[0] for seed in (1, 1, 2))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
@@ -429,9 +442,9 @@ def test_heads_have_a_dark_skull_within_a_scalp(several: dict[str, list[dict[str
     assert beside[scalp : brain[0]].min() < 0.3 * beside[scalp]
 
 
-def test_lesions_of_every_kind_change_the_image_where_they_are() -> None:
+def test_lesions_of_every_kind_change_the_image_where_they_are(template: simulated_patients.Template) -> None:
     head = simulated_scanners.draw_head(
-        simulated_patients.simulate_anatomy(simulated_patients.load_template(), np.random.RandomState(0)),
+        simulated_patients.simulate_anatomy(template, np.random.RandomState(0)),
         np.random.RandomState(0),
     )
     scanner = simulated_scanners.SCANNERS["scanner_a"]

@@ -95,6 +95,8 @@ def test_the_network_has_to_be_exported_where_nothing_may_be_written(monkeypatch
 
 def test_only_another_backend_is_described() -> None:
     assert describe_settings(None, 0, 0, backend="onnxruntime") == describe_settings(None, 0, 0) + ", by onnxruntime"
+    sizes = describe_settings(None, 0, 0, pixel_size=[[2.0, 2.0], [0.9, 1.2]])
+    assert sizes == describe_settings(None, 0, 0) + ", pixels of training 2 x 0.9 to 1.2 mm"
 
 
 # --------------------------------------------------------------------------------------------------- with ONNX Runtime

@@ -208,17 +208,6 @@ def read(file: Path) -> CaseImage | None:
     return image
 
 
-@pytest.mark.parametrize("name", SEEDS)
-def test_a_damaged_file_is_read_or_refused_in_bounded_time_and_memory(name: str, tmp_path: Path) -> None:
-    before, accepted = peak_memory(), 0
-    for i, content in enumerate(mutants(SEEDS[name])):
-        file = tmp_path / f"{i}.dcm"
-        file.write_bytes(content)
-        accepted += read(file) is not None
-    assert accepted > 0
-    assert peak_memory() - before < MOST_MEMORY
-
-
 class Kind(NamedTuple):
     """How damaged files are made.
 
@@ -269,6 +258,24 @@ def trial(kind: Kind, content: bytes, folder: Path) -> str:
     assert kind.is_lossy or torch.equal(again.image.as_tensor(), image.image.as_tensor())
     shutil.rmtree(result) if result.is_dir() else result.unlink()
     return "accepted"
+
+
+# Those whose result is what was written, and written fast: each is written and read again as well.
+WRITTEN = {name for name in SEEDS if "dicom" not in name and name not in ("jpeg", "gif")}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_damaged_file_is_read_or_refused_in_bounded_time_and_memory(name: str, tmp_path: Path) -> None:
+    before, accepted = peak_memory(), 0
+    for i, content in enumerate(mutants(SEEDS[name])):
+        if name in WRITTEN:
+            accepted += trial(KINDS[name], content, tmp_path) == "accepted"
+        else:
+            file = tmp_path / f"{i}.dcm"
+            file.write_bytes(content)
+            accepted += read(file) is not None
+    assert accepted > 0
+    assert peak_memory() - before < MOST_MEMORY
 
 
 class Trials(NamedTuple):
@@ -363,9 +370,3 @@ def test_damage_to_packed_bytes_is_always_noticed(tmp_path: Path) -> None:
         file.write_bytes(content)
         image = read(file)
         assert image is None or np.array_equal(image.image[0].numpy(), texture(24, 24, 4))
-
-
-@pytest.mark.parametrize("name", [name for name in SEEDS if "dicom" not in name and name not in ("jpeg", "gif")])
-def test_what_is_accepted_is_written_and_read_as_the_same(name: str, tmp_path: Path) -> None:
-    outcomes = [trial(Kind(SEEDS[name]), content, tmp_path) for content in mutants(SEEDS[name])]
-    assert "accepted" in outcomes

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from scripts.errors import InputError
 from scripts.transforms import RandPoorScanner, estimate_noise, fit_noise
@@ -88,6 +90,17 @@ def test_the_noise_of_a_set_sets_the_range_and_is_logged(caplog: pytest.LogCaptu
     assert low < 0.03
     assert 0.07 < high < 0.1
     assert "2 low-quality images" in caplog.text
+
+
+def test_the_overlay_for_denoising_adds_noise_alone() -> None:
+    configs = Path(__file__).parents[2] / "bundle" / "configs"
+    files = [str(configs / name) for name in ("train.yaml", "denoising.yaml")]
+    parser = ConfigParser({**ConfigParser.load_config_files(files), "window": [0, 255]})
+    scanner = parser.get_parsed_content("train#degradation").set_random_state(0)
+    ramp = torch.linspace(0.3, 0.7, 128).expand(1, 128, 128).clone()
+    restored = torch.stack([scanner(ramp) for _ in range(60)]).mean(dim=0)
+    torch.testing.assert_close(restored, ramp, atol=0.05, rtol=0)
+    assert not torch.allclose(scanner(ramp), ramp, atol=0.05)
 
 
 def test_a_wrong_range_is_refused() -> None:

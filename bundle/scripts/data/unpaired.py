@@ -15,6 +15,7 @@ from monai.utils import CommonKeys
 from torch.utils.data import Dataset, Subset
 
 from ..errors import InputError, input_error_of
+from ..pixel_size import PIXEL_SIZE, voxel_size
 from ..tensors import without_metadata
 from .checked import CheckedDataset
 from .variety import WiderVariety, seedable, transforms_in, untracked
@@ -324,7 +325,10 @@ class _Preparation(Transform):
         try:
             prepared = self.transform(item)
             # Without a task no transform reads a label that a program handed over: it is still a path.
-            return {key: without_metadata(prepared[key]).contiguous() for key in item if torch.is_tensor(prepared[key])}
+            size = voxel_size(prepared[IMAGE])
+            tensors = {key: prepared[key] for key in item if torch.is_tensor(prepared[key])}
+            plain = {key: without_metadata(tensor).contiguous() for key, tensor in tensors.items()}
+            return plain if size is None else {**plain, PIXEL_SIZE: size}
         except Exception as error:
             raise input_error_of(error, f'cannot prepare "{data[IMAGE]}"') from error
 

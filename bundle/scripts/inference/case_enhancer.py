@@ -119,7 +119,8 @@ class CaseEnhancer:
         for guide in guides:
             item = self.preprocessing({_IMAGE: guide})
             scaled, axis, dims = item[_IMAGE], item[SLICE_AXIS], self.inferer.spatial_dims
-            cues.append(collect_cues(self.network, [scaled[None]], self.device, spatial_dims=dims, slice_axis=axis))
+            images = [self.inferer.at_training_size(scaled[None], axis)]
+            cues.append(collect_cues(self.network, images, self.device, spatial_dims=dims, slice_axis=axis))
         gathered = torch.cat(cues)
         if self.samples and len(gathered) < 2:
             raise InputError(
@@ -210,7 +211,7 @@ class CaseEnhancer:
         return MetaTensor(enhanced).copy_meta_from(scaled), axis
 
     def _enhanced(self, scaled: MetaTensor, cue: torch.Tensor, axis: int) -> torch.Tensor:
-        return self.inferer(scaled.as_tensor()[None], self.network, cue, axis)[0].float()
+        return self.inferer(scaled[None], self.network, cue, axis)[0].float()
 
 
 def inference_preprocessing(spec: ModelSpec, minimum_size: int) -> Compose:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -37,7 +38,9 @@ def load_enhancer(
     spec = ModelSpec.load(model_file)
     device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = load_model(HQGNet(**spec.network), model_file).to(device).eval()
-    inferer = ConsistentInferer(network.spatial_dims, batch_size=4 if device.type == "cuda" else 1)
+    inferer = ConsistentInferer(
+        network.spatial_dims, batch_size=4 if device.type == "cuda" else 1, pixel_size=spec.pixel_size
+    )
     preprocessing = inference_preprocessing(spec, network.minimum_size)
     return CaseEnhancer(network, preprocessing, inferer, samples=samples, seed=seed), spec
 
@@ -50,6 +53,7 @@ def describe_settings(
     overlap: float = 0.25,
     amp: bool = False,
     backend: str = "torch",
+    pixel_size: Sequence[Sequence[float]] | None = None,
 ) -> str:
     """Return in words what a result depends on besides source and weights; derived images and reports keep it.
 
@@ -61,9 +65,12 @@ def describe_settings(
         overlap: likewise.
         amp: mixed precision.
         backend: see :func:`find_engine`.
+        pixel_size: see :class:`scripts.inferers.ConsistentInferer`.
     """
+    sizes = " x ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in pixel_size or ())
     return (
         f"guided by {guide or 'the stored prototype'}, {samples or 'no'} draws of the cue (seed {seed}), "
         f"window {window or 'by default'}, overlap {overlap}, mixed precision {amp}"
         + ("" if backend == "torch" else f", by {backend}")
+        + (f", pixels of training {sizes} mm" if sizes else "")
     )

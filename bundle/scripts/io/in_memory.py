@@ -47,11 +47,13 @@ class ArrayCase(CaseImage):
         plain = without_metadata(given).detach().cpu().float()
         volume = plain.ndim == 4
         affine = torch.eye(4, dtype=torch.float64)
+        space = PIXEL_SPACE
         if volume and isinstance(given, MetaTensor):
+            space = PATIENT_SPACE
             affine = given.affine.detach().cpu().double()
             if not bool(torch.isfinite(affine).all()) or abs(float(torch.linalg.det(affine))) == 0.0:
                 raise InputError("the affine matrix of the image cannot be inverted: mend it, or give a plain tensor")
-        self.image = MetaTensor(plain, affine=affine, meta={SPACE: PATIENT_SPACE if volume else PIXEL_SPACE})
+        self.image = MetaTensor(plain, affine=affine, meta={SPACE: space})
         self.slice_axis = coarse_axis(voxel_sizes(affine.numpy())) if volume else None
 
     def write(self, result: torch.Tensor, target: Path, provenance: Provenance | None) -> NoReturn:
