@@ -83,6 +83,13 @@ def test_an_image_of_nearly_those_pixels_or_of_unknown_ones_is_left_as_it_is(net
     assert set(network.shapes) == {(1, 40, 48)}
 
 
+def test_planes_stay_as_large_as_the_network_takes(network: Recorder) -> None:
+    inferer = ConsistentInferer(2, pixel_size=[[4.0, 4.0]] * 2)
+    least = network.minimum_size
+    inferer(volume((2 * least, 8 * least, 3), (1.0, 1.0, 4.0))[None], network)
+    assert set(network.shapes) == {(1, least, 2 * least)}
+
+
 def test_a_volume_is_resampled_for_a_network_of_volumes() -> None:
     network = Recorder(spatial_dims=3, channels=(4, 8), guidance_channels=(4, 8)).eval()
     network.shapes = []

@@ -239,20 +239,21 @@ class ConsistentInferer(Inferer):
         if dims != self.spatial_dims and not (dims == 3 and self.spatial_dims == 2):
             raise _other_dimensions(dims, self.spatial_dims)
         slice_axis = _slice_axis(inputs) if slice_axis is None else slice_axis
-        enhanced = self._enhanced(self.at_training_size(inputs, slice_axis), network, cue, slice_axis)
+        enhanced = self._enhanced(self.at_training_size(inputs, network, slice_axis), network, cue, slice_axis)
         return _resized(enhanced, inputs.shape[2:], slice_axis)
 
-    def at_training_size(self, inputs: torch.Tensor, slice_axis: int) -> torch.Tensor:
+    def at_training_size(self, inputs: torch.Tensor, network: HQGNet, slice_axis: int) -> torch.Tensor:
         """Return an image (1, C, *spatial) without metadata, resampled where its pixels differ from those of training.
 
         Args:
             inputs: in [0, 1].
+            network: planes are made no smaller than it takes.
             slice_axis: spatial axis along which the slices of a volume are stacked.
         """
-        size = self._size_as_in_training(inputs, slice_axis)
+        size = self._size_as_in_training(inputs, network.minimum_size, slice_axis)
         return _resized(convert_to_tensor(inputs, track_meta=False), size, slice_axis)
 
-    def _size_as_in_training(self, inputs: torch.Tensor, slice_axis: int) -> list[int]:
+    def _size_as_in_training(self, inputs: torch.Tensor, least: int, slice_axis: int) -> list[int]:
         """Return the shape of an image at pixels of the size that they had in training; its own where that fits."""
         shape = list(inputs.shape[2:])
         own = voxel_size(inputs)
@@ -260,7 +261,7 @@ class ConsistentInferer(Inferer):
             return shape
         axes = axes_of_planes(len(shape), self.spatial_dims, slice_axis)
         for axis, zoom in zip(axes, zoom_to([own[axis] for axis in axes], self.pixel_size), strict=True):
-            shape[axis] = max(1, round(shape[axis] * zoom))
+            shape[axis] = max(min(least, shape[axis]), round(shape[axis] * zoom))
         if shape != list(inputs.shape[2:]):
             self._tell([own[axis] for axis in axes])
         return shape

@@ -119,7 +119,7 @@ class CaseEnhancer:
         for guide in guides:
             item = self.preprocessing({_IMAGE: guide})
             scaled, axis, dims = item[_IMAGE], item[SLICE_AXIS], self.inferer.spatial_dims
-            images = [self.inferer.at_training_size(scaled[None], axis)]
+            images = [self.inferer.at_training_size(scaled[None], self.network, axis)]
             cues.append(collect_cues(self.network, images, self.device, spatial_dims=dims, slice_axis=axis))
         gathered = torch.cat(cues)
         if self.samples and len(gathered) < 2:
