@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from scripts.engines import cosine_decay
 from scripts.errors import InputError
-from scripts.handlers import ModelSaver, TrainingCheckpoint, load_model
+from scripts.handlers import ModelSaver, TrainingCheckpoint, load_as_trained, load_model
+from scripts.model_spec import ModelSpec
+from scripts.networks import HQGNet
 
 
 def evaluate(saver: ModelSaver, epoch: int = 1, **metrics: float) -> None:
@@ -324,3 +327,37 @@ def test_a_resumed_training_takes_the_rates_of_now(tmp_path: Path) -> None:
         schedule.step()
         rates[rate] = optimizer.param_groups[0]["lr"]
     assert rates[0.05] == pytest.approx(rates[0.1] / 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scaling", "sentence"),
+    [
+        ({}, {}, None),
+        (
+            {"head": "residual"},
+            {},
+            'network_def#head "plain", and this run has "residual": add --network_def#head \'plain\'',
+        ),
+        ({}, {"window": (0, 255)}, "window null, and this run has [0.0, 255.0]: add --window '$None'"),
+        (
+            {},
+            {"percentiles": (0, 100)},
+            "percentiles [0.5, 99.5], and this run has [0.0, 100.0]: add --percentiles '[0.5, 99.5]'",
+        ),
+        ({}, {"slice_axis": 0}, "slice_axis 2, and this run has 0: add --slice_axis '2'"),
+    ],
+)
+def test_weights_are_not_used_otherwise_than_they_were_trained(
+    arguments: dict[str, Any], scaling: dict[str, Any], sentence: str | None, tmp_path: Path
+) -> None:
+    shape: dict[str, Any] = {"spatial_dims": 2, "channels": [4, 8], "guidance_channels": [4, 8]}
+    trained = HQGNet(**shape)
+    torch.save(trained.state_dict(), tmp_path / "model.pt")
+    ModelSpec(shape, (0.5, 99.5)).save(tmp_path / "model.pt")
+    spec = ModelSpec({**shape, "channels": (4, 8), **arguments}, **{"percentiles": (0.5, 99.5), **scaling})
+    if sentence is None:
+        loaded = load_as_trained(HQGNet(**shape), tmp_path / "model.pt", spec)
+        assert all(map(torch.equal, loaded.state_dict().values(), trained.state_dict().values()))
+        return
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        load_as_trained(HQGNet(**shape, **arguments), tmp_path / "model.pt", spec)

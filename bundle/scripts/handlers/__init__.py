@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .checkpoint import ModelSaver, TrainingCheckpoint, load_downstream, load_model
+from .checkpoint import ModelSaver, TrainingCheckpoint, load_as_trained, load_downstream, load_model
 from .loss_log import LossLog
 from .metrics import ImageQuality, SlicewiseMetric, image_quality, image_quality_metrics
 from .normalization import BatchNormUpdate
@@ -47,6 +47,7 @@ __all__ = [
     "compose_panel",
     "image_quality",
     "image_quality_metrics",
+    "load_as_trained",
     "load_downstream",
     "load_model",
     "segmentation_pairs",

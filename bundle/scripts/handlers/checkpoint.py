@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -19,10 +21,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
 from ..files import atomic_write
-from ..model_spec import ModelSpec
-from ..networks import network_from_description
+from ..model_spec import NETWORK_SETTINGS, ModelSpec
+from ..networks import HQGNet, network_from_description
 
-__all__ = ["ModelSaver", "TrainingCheckpoint", "load_downstream", "load_model"]
+__all__ = ["ModelSaver", "TrainingCheckpoint", "load_as_trained", "load_downstream", "load_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,43 @@ def load_model(network: _Network, path: str | Path) -> _Network:
     state = _read(Path(path))
     _load_state(network, state.get("model", state), f'"{path}"')
     return network
+
+
+def load_as_trained(network: _Network, path: str | Path, spec: ModelSpec) -> _Network:
+    """Load the weights of a training into a network, as :func:`load_model` does, if its settings are those of the run.
+
+    Weights of another head or another scaling load without complaint, and every figure is wrong.
+
+    Args:
+        network: of the architecture that was saved.
+        path: ``model.pt``. Without ``model.json`` beside it nothing is compared.
+        spec: how the run builds and uses the network.
+
+    Raises:
+        InputError: for the first setting that differs, with the option that mends it; and see :func:`load_model`.
+    """
+    loaded = load_model(network, path)
+    if ModelSpec.path_beside(path).is_file():
+        trained, now = (_used_settings(one) for one in (ModelSpec.load(path), spec))
+        for name in trained:
+            if trained[name] != now[name]:
+                told = "'$None'" if trained[name] == "null" else f"'{trained[name]}'"
+                raise InputError(
+                    f'"{path}" was trained with {name} {trained[name]}, and this run has {now[name]}: add --{name} '
+                    + told.replace('"', "")
+                )
+    return loaded
+
+
+def _used_settings(spec: ModelSpec) -> dict[str, str]:
+    """What decides how a network is used, by the names of the options, as JSON."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(HQGNet).parameters.items()}
+    network = {**defaults, **spec.network}
+    settings: dict[str, Any] = {"window": spec.window, "slice_axis": spec.slice_axis}
+    if spec.window is None:
+        settings["percentiles"] = spec.percentiles
+    settings |= {f"network_def#{name}": network[name] for name in NETWORK_SETTINGS}
+    return {name: json.dumps(value) for name, value in settings.items()}
 
 
 def load_downstream(model_file: str | Path) -> nn.Module:
