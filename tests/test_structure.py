@@ -26,7 +26,19 @@ README_LINES, DOCUMENT_COLUMNS, CONFIGURATION_LINES = 80, 140, 220
 LAYERS = (
     ["errors", "files", "tensors", "terminal", "version", "rng_state", "processes", "start_up"]
     + ["former_settings", "settings_table", "command_line", "model_spec", "model_card"]
-    + ["networks", "io", "pixel_size", "transforms", "data", "visualize", "losses", "inferers", "cues", "engines"]
+    + [
+        "networks",
+        "io",
+        "pixel_size",
+        "source_tone",
+        "transforms",
+        "data",
+        "visualize",
+        "losses",
+        "inferers",
+        "cues",
+        "engines",
+    ]
     + [
         "handlers",
         "tasks",

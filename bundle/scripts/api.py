@@ -19,7 +19,7 @@ from nibabel.spatialimages import SpatialImage
 
 from .errors import InputError, find_input_error
 from .files import bundle_root
-from .inference import CaseEnhancer, describe_settings, load_enhancer, measured
+from .inference import CaseEnhancer, describe_settings, guide_and_tone, load_enhancer, measured
 from .io import ArrayCase, CaseImage, NiftiCase, Provenance, image_stem, open_image
 from .model_spec import ModelSpec, content_digest
 from .reports import SafetyThresholds, Verdict, judge_cut, judge_safety
@@ -137,6 +137,7 @@ class Enhancer:
         samples: int = 0,
         seed: int = 0,
         nan_as_padding: bool = False,
+        tone: str = "guide",
     ) -> Enhancer:
         """Load a trained network.
 
@@ -149,6 +150,8 @@ class Enhancer:
             seed: of the draws.
             nan_as_padding: whether voxels without a number are background: they have none in the result either, and
                 are not counted. Refused otherwise.
+            tone: whose brightness the results have, ``"guide"`` or ``"source"``, see
+                :func:`scripts.source_tone.with_tone_of`.
 
         Raises:
             InputError: when there is no network, or it, the device or the guide cannot be used.
@@ -157,7 +160,7 @@ class Enhancer:
         model_file = place / "model.pt"
         if not model_file.is_file() and (place / "models").is_dir():
             model_file = place / "models" / "model.pt"
-        enhancer = cls(*load_enhancer(model_file, device, samples, seed), model_file, nan_as_padding)
+        enhancer = cls(*load_enhancer(model_file, device, samples, seed, tone), model_file, nan_as_padding)
         enhancer.follow(guide)
         return enhancer
 
@@ -234,7 +237,10 @@ class Enhancer:
             version=__version__,
             model=self._model,
             settings=describe_settings(
-                self._guide, enhancer.samples, enhancer.seed, pixel_size=enhancer.inferer.pixel_size
+                guide_and_tone(self._guide, enhancer.inferer.tone),
+                enhancer.samples,
+                enhancer.seed,
+                pixel_size=enhancer.inferer.pixel_size,
             ),
         )
 

@@ -17,9 +17,10 @@ from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 from monai.utils import convert_to_tensor, ensure_tuple_rep
 from torch.nn import functional as F
 
-from .errors import InputError
+from .errors import InputError, require
 from .networks import HQGNet, JointNorm, pad_to_multiple
-from .pixel_size import axes_of_planes, voxel_size, zoom_to
+from .pixel_size import axes_of_planes, resized, voxel_size, zoom_to
+from .source_tone import TONES, with_tone_of
 from .transforms import SLICE_AXIS
 
 logger = logging.getLogger(__name__)
@@ -171,6 +172,8 @@ class ConsistentInferer(Inferer):
             tiles share the moments of the network's own layers. Defaults to None: the network itself.
         pixel_size: of the training set, see :class:`scripts.model_spec.ModelSpec`. Defaults to None: planes stay as
             they are, as do those of images that do not know the size of their pixels.
+        tone: whose brightness results have: ``"guide"``, or ``"source"``, see :func:`scripts.source_tone.with_tone_of`.
+            Defaults to the guide.
 
     Attributes:
         cue: v_z, (1, cue_channels), of a guide of the user's choice, for calls that give none; None: the prototype.
@@ -190,10 +193,12 @@ class ConsistentInferer(Inferer):
         parts: int = 16,
         engine: Any = None,
         pixel_size: Sequence[Sequence[float]] | None = None,
+        tone: str = "guide",
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
             raise InputError(f"The inferer's spatial_dims must be 2 or 3, not {spatial_dims}.")
+        require(tone in TONES, f'tone is "{tone}": set it to {" or ".join(TONES)}.')
         sides = None if window is None else ensure_tuple_rep(window, spatial_dims)
         if sides is not None and min(sides) < 1:
             raise InputError(f"window must be at least 1 pixel, not {min(sides)}.")
@@ -208,6 +213,7 @@ class ConsistentInferer(Inferer):
         self.parts = parts
         self.engine = engine
         self.pixel_size = pixel_size
+        self.tone = tone
         self.cue: torch.Tensor | None = None
         self._told: set[str] = set()
 
@@ -240,7 +246,8 @@ class ConsistentInferer(Inferer):
             raise _other_dimensions(dims, self.spatial_dims)
         slice_axis = _slice_axis(inputs) if slice_axis is None else slice_axis
         enhanced = self._enhanced(self.at_training_size(inputs, network, slice_axis), network, cue, slice_axis)
-        return _resized(enhanced, inputs.shape[2:], slice_axis)
+        enhanced = resized(enhanced, inputs.shape[2:], slice_axis)
+        return enhanced if self.tone == "guide" else with_tone_of(convert_to_tensor(inputs, track_meta=False), enhanced)
 
     def at_training_size(self, inputs: torch.Tensor, network: HQGNet, slice_axis: int) -> torch.Tensor:
         """Return an image (1, C, *spatial) without metadata, resampled where its pixels differ from those of training.
@@ -251,7 +258,7 @@ class ConsistentInferer(Inferer):
             slice_axis: spatial axis along which the slices of a volume are stacked.
         """
         size = self._size_as_in_training(inputs, network.minimum_size, slice_axis)
-        return _resized(convert_to_tensor(inputs, track_meta=False), size, slice_axis)
+        return resized(convert_to_tensor(inputs, track_meta=False), size, slice_axis)
 
     def _size_as_in_training(self, inputs: torch.Tensor, least: int, slice_axis: int) -> list[int]:
         """Return the shape of an image at pixels of the size that they had in training; its own where that fits."""
@@ -357,25 +364,6 @@ class ConsistentInferer(Inferer):
             for tile in dense_patch_slices(shape, side, side)
         ]
         return torch.stack([images[places[number]] for number in _evenly(len(places), self.tiles)])
-
-
-def _resized(images: torch.Tensor, size: Sequence[int], slice_axis: int) -> torch.Tensor:
-    """Resample images (B, C, *spatial) in [0, 1] to another size; slices of a volume each by itself if they can be.
-
-    Planes are smoothed before they lose pixels, so that noise does not fold back.
-    """
-    if list(size) == list(images.shape[2:]):
-        return images
-    if images.ndim == 4:
-        return F.interpolate(images, size=list(size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    if size[slice_axis] == images.shape[slice_axis + 2]:
-        planes = images[0].movedim(slice_axis + 1, 0)
-        plane = [length for axis, length in enumerate(size) if axis != slice_axis]
-        return _resized(planes, plane, slice_axis).movedim(0, slice_axis + 1)[None]
-    smaller = any(wanted < length for wanted, length in zip(size, images.shape[2:], strict=True))
-    if smaller:
-        return F.interpolate(images, size=list(size), mode="area")
-    return F.interpolate(images, size=list(size), mode="trilinear", align_corners=False)
 
 
 def _slice_axis(image: torch.Tensor) -> int:

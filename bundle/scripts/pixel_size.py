@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from nibabel.affines import voxel_sizes
+from torch.nn import functional as F
 
 from .io import PATIENT_SPACE, SPACE
 
-__all__ = ["PIXEL_SIZE", "axes_of_planes", "pixel_size_of_set", "voxel_size", "zoom_to"]
+__all__ = ["PIXEL_SIZE", "axes_of_planes", "pixel_size_of_set", "resized", "voxel_size", "zoom_to"]
 
 PIXEL_SIZE = "pixel_size"
 """Key of the voxel size in a prepared training item, where the file names one."""
@@ -85,3 +86,22 @@ def zoom_to(sizes: Sequence[float], wanted: Range) -> list[float]:
         size / low if size < low / TOLERANCE else size / high if size > high * TOLERANCE else 1.0
         for size, (low, high) in zip(sizes, wanted, strict=True)
     ]
+
+
+def resized(images: torch.Tensor, size: Sequence[int], slice_axis: int) -> torch.Tensor:
+    """Resample images (B, C, *spatial) in [0, 1] to another size; slices of a volume each by itself if they can be.
+
+    Planes are smoothed before they lose pixels, so that noise does not fold back.
+    """
+    if list(size) == list(images.shape[2:]):
+        return images
+    if images.ndim == 4:
+        return F.interpolate(images, size=list(size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    if size[slice_axis] == images.shape[slice_axis + 2]:
+        planes = images[0].movedim(slice_axis + 1, 0)
+        plane = [length for axis, length in enumerate(size) if axis != slice_axis]
+        return resized(planes, plane, slice_axis).movedim(0, slice_axis + 1)[None]
+    smaller = any(wanted < length for wanted, length in zip(size, images.shape[2:], strict=True))
+    if smaller:
+        return F.interpolate(images, size=list(size), mode="area")
+    return F.interpolate(images, size=list(size), mode="trilinear", align_corners=False)

@@ -207,6 +207,11 @@ def _add_enhance(add: Callable[..., argparse.Action]) -> None:
         metavar="IMAGES_OR_STYLE",
         help="whose look the results get: good images, or a style of `hqgnet info`",
     )
+    add(
+        "--tone",
+        choices=["guide", "source"],
+        help="whose brightness results have: the guide's, or that of the image (guide)",
+    )
     add("--samples", type=int, metavar="N", help="draws of the guide's cue for a map of uncertainty; 0: no map")
     add("--resume", action="store_true", help="leave out what an earlier run has done")
     add("--device", help="cpu, cuda, cuda:1 (a GPU where there is one)")

@@ -6,7 +6,7 @@ from .batch import INTERRUPTED, BatchEnhancement
 from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate, inference_preprocessing, measured
 from .case_segmenter import CaseSegmenter
 from .engines import BACKENDS, OnnxEngine, find_engine
-from .loading import describe_settings, load_enhancer
+from .loading import describe_settings, guide_and_tone, load_enhancer
 from .saving import SaveImageAsSourced
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "calibrate",
     "describe_settings",
     "find_engine",
+    "guide_and_tone",
     "inference_preprocessing",
     "load_enhancer",
     "measured",

@@ -19,7 +19,11 @@ __all__ = ["describe_settings", "load_enhancer"]
 
 
 def load_enhancer(
-    model_file: str | Path, device: str | torch.device | None = None, samples: int = 0, seed: int = 0
+    model_file: str | Path,
+    device: str | torch.device | None = None,
+    samples: int = 0,
+    seed: int = 0,
+    tone: str = "guide",
 ) -> tuple[CaseEnhancer, ModelSpec]:
     """Load a network with the scaling of its training and the defaults of inference.yaml.
 
@@ -28,6 +32,7 @@ def load_enhancer(
         device: where to run the network. Defaults to a GPU where there is one.
         samples: draws of the cue for the uncertainty; 0: none.
         seed: of the draws.
+        tone: see :class:`scripts.inferers.ConsistentInferer`.
 
     Returns:
         What enhances a case, guided by the stored prototype, and the specification of the model.
@@ -39,10 +44,15 @@ def load_enhancer(
     device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = load_model(HQGNet(**spec.network), model_file).to(device).eval()
     inferer = ConsistentInferer(
-        network.spatial_dims, batch_size=4 if device.type == "cuda" else 1, pixel_size=spec.pixel_size
+        network.spatial_dims, batch_size=4 if device.type == "cuda" else 1, pixel_size=spec.pixel_size, tone=tone
     )
     preprocessing = inference_preprocessing(spec, network.minimum_size)
     return CaseEnhancer(network, preprocessing, inferer, samples=samples, seed=seed), spec
+
+
+def guide_and_tone(guide: str | None, tone: str) -> str | None:
+    """Return how a guide is called, with the tone where it is not the guide's."""
+    return guide if tone == "guide" else f"{guide or 'the stored prototype'} with the tone of the source"
 
 
 def describe_settings(
