@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .model_spec import ModelSpec, content_digest
+from .model_spec import ModelSpec, content_digest, pixel_size_in_words
 from .version import __version__
 
 __all__ = ["model_card"]
@@ -37,6 +37,7 @@ def model_card(model_file: Path) -> dict[str, Any]:
         "weights": f"{model_file}, SHA-256 {content_digest(model_file)}…",
         "network": {name: network[name] for name in ("spatial_dims", "in_channels", "channels")},
         "scaling": f"{scaling} become 0 and 1",
+        "pixels": f"{pixel_size_in_words(spec.pixel_size)} mm" if spec.pixel_size else "of any size",
         "volumes": f"{AXES[spec.slice_axis]} slices" if network["spatial_dims"] == 2 else "whole",
         "styles": sorted(spec.styles or {}) or "none",
         "calibration": f"{len(limits['limits'])} limits from {limits['cases']} images" if limits else "none",

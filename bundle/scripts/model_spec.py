@@ -14,7 +14,7 @@ from typing import Any
 from .errors import InputError
 from .files import atomic_write, bundle_root, feed_digest
 
-__all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest"]
+__all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest", "pixel_size_in_words"]
 
 VERSION = 2
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
@@ -119,6 +119,11 @@ class ModelSpec:
         content = {"version": VERSION, **{key: getattr(self, key) for key in (*_REQUIRED, *_OPTIONAL)}}
         with atomic_write(path) as unfinished:
             unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def pixel_size_in_words(pixel_size: Sequence[Sequence[float]]) -> str:
+    """Return the range of each axis, such as ``0.9 to 1.2 x 2``."""
+    return " x ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in pixel_size)
 
 
 def _advice(model_file: Path) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from ..handlers import load_model
 from ..inferers import ConsistentInferer, usable_device
-from ..model_spec import ModelSpec
+from ..model_spec import ModelSpec, pixel_size_in_words
 from ..networks import HQGNet
 from .case_enhancer import CaseEnhancer, inference_preprocessing
 
@@ -77,10 +77,9 @@ def describe_settings(
         backend: see :func:`find_engine`.
         pixel_size: see :class:`scripts.inferers.ConsistentInferer`.
     """
-    sizes = " x ".join(f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in pixel_size or ())
     return (
         f"guided by {guide or 'the stored prototype'}, {samples or 'no'} draws of the cue (seed {seed}), "
         f"window {window or 'by default'}, overlap {overlap}, mixed precision {amp}"
         + ("" if backend == "torch" else f", by {backend}")
-        + (f", pixels of training {sizes} mm" if sizes else "")
+        + (f", pixels of training {pixel_size_in_words(pixel_size)} mm" if pixel_size else "")
     )
