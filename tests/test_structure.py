@@ -29,9 +29,9 @@ LAYERS = (
     + [
         "networks",
         "io",
-        "pixel_size",
         "source_tone",
         "transforms",
+        "planes",
         "data",
         "visualize",
         "losses",

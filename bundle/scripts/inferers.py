@@ -14,13 +14,14 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import dense_patch_slices
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
-from monai.utils import convert_to_tensor, ensure_tuple_rep
+from monai.utils import ensure_tuple_rep
 from torch.nn import functional as F
 
 from .errors import InputError, require
 from .networks import HQGNet, JointNorm, pad_to_multiple
-from .pixel_size import axes_of_planes, resized, voxel_size, zoom_to
+from .planes import axes_of_planes, resized, voxel_size, zoom_to
 from .source_tone import TONES, with_tone_of
+from .tensors import without_metadata
 from .transforms import SLICE_AXIS
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class EnhancementInferer(Inferer):
             return network(inputs, *args, **kwargs)
         if dims != 3 or self.spatial_dims != 2:
             raise _other_dimensions(dims, self.spatial_dims)
-        plane = [size for axis, size in enumerate(inputs.shape[2:]) if axis != self.slice_axis]
+        plane = [inputs.shape[axis + 2] for axis in axes_of_planes(dims, self.spatial_dims, self.slice_axis)]
         slices = SliceInferer(spatial_dim=self.slice_axis, roi_size=plane, sw_batch_size=self.batch_size)
         # SliceInferer drops further arguments of the network, so they are bound here.
         return slices(inputs, lambda batch: network(batch, *args, **kwargs))
@@ -247,7 +248,7 @@ class ConsistentInferer(Inferer):
         slice_axis = _slice_axis(inputs) if slice_axis is None else slice_axis
         enhanced = self._enhanced(self.at_training_size(inputs, network, slice_axis), network, cue, slice_axis)
         enhanced = resized(enhanced, inputs.shape[2:], slice_axis)
-        return enhanced if self.tone == "guide" else with_tone_of(convert_to_tensor(inputs, track_meta=False), enhanced)
+        return enhanced if self.tone == "guide" else with_tone_of(without_metadata(inputs), enhanced)
 
     def at_training_size(self, inputs: torch.Tensor, network: HQGNet, slice_axis: int) -> torch.Tensor:
         """Return an image (1, C, *spatial) without metadata, resampled where its pixels differ from those of training.
@@ -258,7 +259,7 @@ class ConsistentInferer(Inferer):
             slice_axis: spatial axis along which the slices of a volume are stacked.
         """
         size = self._size_as_in_training(inputs, network.minimum_size, slice_axis)
-        return resized(convert_to_tensor(inputs, track_meta=False), size, slice_axis)
+        return resized(without_metadata(inputs), size, slice_axis)
 
     def _size_as_in_training(self, inputs: torch.Tensor, least: int, slice_axis: int) -> list[int]:
         """Return the shape of an image at pixels of the size that they had in training; its own where that fits."""
@@ -288,7 +289,7 @@ class ConsistentInferer(Inferer):
         device, prototype = network.prototype_mean.device, network.prototype_mean.unsqueeze(0)
         cue = next(given for given in (cue, self.cue, prototype) if given is not None).to(device)
         sliced = dims != self.spatial_dims
-        plane = [size for axis, size in enumerate(inputs.shape[2:]) if not sliced or axis != slice_axis]
+        plane = [inputs.shape[axis + 2] for axis in axes_of_planes(dims, self.spatial_dims, slice_axis)]
         window = [min(size, side) for size, side in zip(plane, self._window(network), strict=True)]
         tiled = window != plane
         engine: HQGNet = network if tiled or self.engine is None else self.engine

@@ -19,7 +19,6 @@ from torch import nn
 from . import processes
 from .command_line import refuse_unknown_settings
 from .cues import collect_cues
-from .data import warn_of_small_patches
 from .data.unpaired import of_other_patients
 from .errors import require, show_input_errors_plainly
 from .handlers import image_quality_metrics
@@ -30,7 +29,7 @@ from .io import find_cases
 from .model_spec import ModelSpec
 from .networks import HQGNet
 from .next_steps import say_what_next as say_what_next
-from .pixel_size import pixel_size_of_set
+from .planes import pixel_size_of_set, planes_of, warn_of_small_patches
 from .reports import SafetyThresholds
 from .settings_table import check_settings
 from .tasks import TASKS, Entries, Task, labelled_entries
@@ -285,8 +284,9 @@ def _describe_task(settings: Settings, datalists: Datalists, frozen_task_network
 def look_at_images(images: Sequence[Any], settings: Settings, degradation: Any, spec: ModelSpec) -> None:
     """Learn from the prepared low-quality images how noisy they are and how large their pixels; warn of small crops."""
     fit_noise(degradation, images)
-    warn_of_small_patches(images, settings["patch_size"], settings["slice_axis"])
-    spec.pixel_size = pixel_size_of_set(images, settings["spatial_dims"], settings["slice_axis"])
+    planes = planes_of(images, settings["spatial_dims"], settings["slice_axis"])
+    warn_of_small_patches(planes, settings["patch_size"])
+    spec.pixel_size = pixel_size_of_set(planes)
 
 
 def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | torch.device, slice_axis: int) -> None:

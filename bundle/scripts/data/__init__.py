@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from .checked import CheckedDataset
 from .epoch_sampler import EpochSampler, shared_sampler
-from .patches import warn_of_small_patches
 from .seeded_samples import SeededSamples
 from .test_images import check_test_images
 from .unpaired import (
@@ -41,5 +40,4 @@ __all__ = [
     "WiderVariety",
     "check_test_images",
     "shared_sampler",
-    "warn_of_small_patches",
 ]

@@ -15,7 +15,7 @@ from monai.utils import CommonKeys
 from torch.utils.data import Dataset, Subset
 
 from ..errors import InputError, input_error_of
-from ..pixel_size import PIXEL_SIZE, voxel_size
+from ..planes import PIXEL_SIZE, voxel_size
 from ..tensors import without_metadata
 from .checked import CheckedDataset
 from .variety import WiderVariety, seedable, transforms_in, untracked

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from scripts.inferers import ConsistentInferer
 from scripts.io import PATIENT_SPACE, PIXEL_SPACE, SPACE
 from scripts.networks import HQGNet
-from scripts.pixel_size import PIXEL_SIZE, pixel_size_of_set, voxel_size, zoom_to
+from scripts.planes import PIXEL_SIZE, pixel_size_of_set, planes_of, voxel_size, warn_of_small_patches, zoom_to
 
 
 def volume(size: tuple[int, ...], sides: tuple[float, float, float], space: str = PATIENT_SPACE) -> MetaTensor:
@@ -48,10 +48,10 @@ def test_the_size_is_that_of_the_affine_where_it_means_something() -> None:
 def test_the_range_of_a_set_holds_both_axes_of_its_planes() -> None:
     items = [{"image": torch.zeros(1, 8, 8, 4), PIXEL_SIZE: sides} for sides in ([1.0, 1.2, 5.0], [0.9, 1.1, 6.0])]
     unknown = {"image": torch.zeros(1, 8, 8, 4)}
-    assert pixel_size_of_set([*items, unknown], 2, slice_axis=2) == [[0.9, 1.2]] * 2
-    assert pixel_size_of_set(items, 2, slice_axis=0) == [[1.1, 6.0]] * 2
-    assert pixel_size_of_set(items, 3, slice_axis=2) == [[0.9, 1.0], [1.1, 1.2], [5.0, 6.0]]
-    assert pixel_size_of_set([unknown], 2, slice_axis=2) is None
+    assert pixel_size_of_set(planes_of([*items, unknown], 2, slice_axis=2)) == [[0.9, 1.2]] * 2
+    assert pixel_size_of_set(planes_of(items, 2, slice_axis=0)) == [[1.1, 6.0]] * 2
+    assert pixel_size_of_set(planes_of(items, 3, slice_axis=2)) == [[0.9, 1.0], [1.1, 1.2], [5.0, 6.0]]
+    assert pixel_size_of_set(planes_of([unknown], 2, slice_axis=2)) is None
 
 
 @pytest.mark.parametrize(("size", "zoom"), [(0.5, 0.25), (1.0, 0.5), (1.4, 1.0), (2.5, 1.0), (4.4, 1.0), (9.0, 3.0)])
@@ -97,3 +97,35 @@ def test_a_volume_is_resampled_for_a_network_of_volumes() -> None:
     result = inferer(volume((16, 24, 16), (1.0, 4.0, 1.0))[None], network)
     assert result.shape == (1, 1, 16, 24, 16)
     assert set(network.shapes) == {(1, 8, 48, 16)}
+
+
+def test_the_plane_of_a_single_slice_is_the_one_that_training_takes() -> None:
+    item = {"image": torch.zeros(1, 1, 30, 40), PIXEL_SIZE: [5.0, 0.9, 1.1]}
+    assert planes_of([item], 2, slice_axis=2) == [([30, 40], [0.9, 1.1])]
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch", "warned"),
+    [
+        ((450, 900), (128, 128), "128 x 128 are 4 % of an image of 450 x 900"),
+        ((450, 900), (224, 448), None),
+        ((64, 64), (96, 112), None),  # padded to the crop
+        ((96, 112, 300), (96, 112), None),  # slices of a volume
+        ((256, 256, 200), (64, 64, 32), "64 x 64 x 32 are 1 % of an image of 256 x 256 x 200"),
+    ],
+)
+def test_crops_that_are_a_small_part_of_the_images_are_told(
+    shape: tuple[int, ...], patch: tuple[int, ...], warned: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_small_patches(planes_of([{"image": torch.zeros(1, *shape)}] * 3, len(patch), slice_axis=2), patch)
+    assert (warned is None) == (not caplog.records)
+    assert warned is None or warned in caplog.text
+
+
+def test_the_image_in_the_middle_decides(caplog: pytest.LogCaptureFixture) -> None:
+    sizes = (64, 64, 1000)
+    with caplog.at_level(logging.WARNING):
+        items = ({"image": torch.zeros(1, size, size)} for size in sizes)
+        warn_of_small_patches(planes_of(items, 2, slice_axis=2), (64, 64))
+    assert not caplog.records
