@@ -15,7 +15,7 @@ from ..model_spec import ModelSpec, pixel_size_in_words
 from ..networks import HQGNet
 from .case_enhancer import CaseEnhancer, inference_preprocessing
 
-__all__ = ["describe_settings", "load_enhancer"]
+__all__ = ["describe_settings", "guide_and_tone", "load_enhancer"]
 
 
 def load_enhancer(

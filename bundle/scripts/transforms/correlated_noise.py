@@ -10,9 +10,9 @@ import torch
 from monai.networks.layers import GaussianFilter
 from monai.transforms import RandomizableTransform
 
-__all__ = ["RandCorrelatedNoise"]
+__all__ = ["VANISHING_SIGMA", "RandCorrelatedNoise"]
 
-_VANISHING = 1e-4
+VANISHING_SIGMA = 1e-4
 """A filter so narrow is the identity; one of exactly 0 would divide by zero."""
 
 
@@ -41,7 +41,7 @@ class RandCorrelatedNoise(RandomizableTransform):
 
     def _noise(self, image: torch.Tensor) -> torch.Tensor:
         spatial_dims = image.ndim - 1
-        smooth = GaussianFilter(spatial_dims, [max(s, _VANISHING) for s in self.sigma[:spatial_dims]])
+        smooth = GaussianFilter(spatial_dims, [max(s, VANISHING_SIGMA) for s in self.sigma[:spatial_dims]])
         noise = smooth(torch.from_numpy(self.R.normal(size=tuple(image.shape))).float()[None])[0]
         return noise * (self.std / noise.std().clamp_min(1e-6))
 

@@ -25,7 +25,7 @@ from monai.transforms import (
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from ..errors import InputError
-from .correlated_noise import RandCorrelatedNoise
+from .correlated_noise import VANISHING_SIGMA, RandCorrelatedNoise
 
 __all__ = ["RandScannerDegradation", "RandScannerDegradationd", "ScannerDegradation"]
 
@@ -148,8 +148,7 @@ class ScannerDegradation(Transform):
             # The mean is kept: were it the peak, a field that is strong in one corner would drown the rest in noise.
             x = biased * (x.mean() / biased.mean().clamp_min(1e-6))
         if self.smooth_sigma > 0:
-            # A vanishing sigma is the identity along its axis; a sigma of exactly 0 would divide by zero.
-            sigma = [self.smooth_sigma if d in blur_dims else 1e-4 for d in range(spatial_dims)]
+            sigma = [self.smooth_sigma if d in blur_dims else VANISHING_SIGMA for d in range(spatial_dims)]
             x = GaussianSmooth(sigma=sigma)(x)
         if self.zoom < 1:
             size = list(x.shape[1:])
