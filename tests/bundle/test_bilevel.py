@@ -38,7 +38,9 @@ def pictures(folder: Path, domain: str, labels: list[Any]) -> list[dict[str, Any
 def test_labels_switch_bilevel_training_on(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
-    run(hypergradient=mode, **{"bilevel#settings#neumann_step_size": 1e-4})
+    workflow = run(hypergradient=mode, **{"bilevel#settings#neumann_step_size": 1e-4})
+    # Enhancement sees label maps as well, but not in separate training.
+    assert ("label" in workflow.parser.get_parsed_content("train#dataset")[0]) == (mode != "none")
     printed = capsys.readouterr().out.splitlines()
     kind = "Separate" if mode == "none" else "Bi-level"
     assert printed[0].startswith(f"{kind} training (hypergradient {mode}): enhancement and a segmentation network")

@@ -27,7 +27,7 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from scripts.data import EpochSampler, UnpairedDataset, WiderVariety
+from scripts.data import UNLABELLED, EpochSampler, UnpairedDataset, WiderVariety
 from scripts.errors import InputError
 from scripts.transforms import RandSliced, ReadImaged
 
@@ -164,6 +164,30 @@ def test_guides_may_have_a_transform_of_their_own() -> None:
 
 
 LABELLED = {"label": torch.zeros(1, 2, 2)}
+
+
+def test_label_maps_come_with_the_stream_where_they_are_wanted() -> None:
+    lq, hq = entries(0, 2, **LABELLED), entries(9, 2, label=torch.ones(1, 2, 2))
+    plain, labelled = (UnpairedDataset(lq, hq, IDENTITY, progress=False, label_maps=maps) for maps in (False, True))
+    assert set(plain[0]) == {"image", "guide"}
+    sample = labelled[0]
+    assert (sample["label"].unique().tolist(), sample["guide_label"].unique().tolist()) == ([0], [1])
+
+
+def test_entries_without_a_label_have_an_unlabelled_map() -> None:
+    lq, hq = [*entries(0, 1, **LABELLED), *entries(1, 1)], [*entries(9, 1), *entries(10, 1, **LABELLED)]
+    data = UnpairedDataset(lq, hq, IDENTITY, progress=False, label_maps=True, length=40)
+    batch = next(iter(DataLoader(data, batch_size=40)))
+    for image, label, labelled in ((batch["image"], batch["label"], 0), (batch["guide"], batch["guide_label"], 10)):
+        assert label.shape == (40, 1, 2, 2)
+        assert {number(x): number(y) for x, y in zip(image, label, strict=True)}[labelled] == 0
+        assert (label[image != labelled] == UNLABELLED).all()
+
+
+@pytest.mark.parametrize("which", ["lq", "hq"])
+def test_label_maps_of_one_set_alone_are_left_out(which: str) -> None:
+    lq, hq = entries(0, 2, **(LABELLED if which == "lq" else {})), entries(9, 2, **(LABELLED if which == "hq" else {}))
+    assert set(UnpairedDataset(lq, hq, IDENTITY, progress=False, label_maps=True)[0]) == {"image", "guide"}
 
 
 def test_the_stream_itself_has_no_labels() -> None:

@@ -24,8 +24,8 @@ from scripts.networks import HQGNet
 from scripts.transforms import RandPoorScanner, RandScannerDegradation
 
 
-def dataset(length: int = 8) -> UnpairedDataset:
-    """Bright squares at their own places: dark and noisy as LQ, clean as HQ."""
+def dataset(length: int = 8, label_maps: bool = False) -> UnpairedDataset:
+    """Bright squares at their own places: dark and noisy as LQ, clean as HQ; the squares are class 1."""
     generator = torch.Generator().manual_seed(0)
 
     def square(index: int, noisy: bool) -> torch.Tensor:
@@ -33,9 +33,14 @@ def dataset(length: int = 8) -> UnpairedDataset:
         image[0, 4 + index : 16 + index, 8 : 20 + index] = 0.5 if noisy else 0.9
         return image + 0.1 * torch.rand(1, 32, 32, generator=generator) if noisy else image
 
-    lq, hq = ([{"image": square(i, noisy), "patient": f"{noisy}{i}"} for i in range(4)] for noisy in (True, False))
+    def entry(index: int, noisy: bool) -> dict[str, Any]:
+        label = (square(index, noisy=False) > 0.5).float()
+        return {"image": square(index, noisy), "patient": f"{noisy}{index}", "label": label}
+
+    lq, hq = ([entry(i, noisy) for i in range(4)] for noisy in (True, False))
     degradation = RandScannerDegradation()
-    return UnpairedDataset(lq, hq, lambda item: item, length=length, progress=False, degradation=degradation)
+    settings: dict[str, Any] = {"length": length, "progress": False, "degradation": degradation}
+    return UnpairedDataset(lq, hq, lambda item: item, label_maps=label_maps, **settings)
 
 
 def trainer(
@@ -88,6 +93,14 @@ def test_every_term_is_reported_and_the_total_is_the_sum_of_the_enhancers_terms(
     terms = {"adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "style", "kl"}
     assert set(losses) == terms | {"discriminator", "r1", "total"}
     assert losses["total"] == pytest.approx(sum(losses[name] for name in terms), rel=1e-5)
+
+
+@pytest.mark.parametrize("unpaired_images", [1, None])
+def test_label_maps_of_the_stream_reach_the_objective(unpaired_images: int | None) -> None:
+    engine = trainer(data=dataset(16, label_maps=True), unpaired_images=unpaired_images)
+    found = [losses["class_moments"] for losses in losses_of(engine)]
+    assert min(found) > 0
+    assert found[-1] < found[0]
 
 
 def test_output_carries_image_guide_and_result_of_every_case() -> None:

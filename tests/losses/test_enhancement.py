@@ -28,7 +28,9 @@ class Setting:
         self.discriminator = PatchDiscriminator(2, 4, 1, num_layers_d=2, norm="INSTANCE")
         self.image, self.guide = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
         clean = torch.rand(2, 1, 32, 32)
+        labels = torch.randint(0, 3, (2, 2, 1, 32, 32))
         self.batch = {"image": self.image, "guide": self.guide, "clean": clean, "degraded": 0.5 * clean}
+        self.batch |= {"label": labels[0], "guide_label": labels[1]}
 
     def terms(self, encoders: dict[str, nn.Module] | None = None, **arguments: object) -> dict[str, torch.Tensor]:
         torch.manual_seed(1)  # the same cue in every call
@@ -61,7 +63,9 @@ def test_weight_multiplies_its_term(setting: Setting, name: str) -> None:
     torch.testing.assert_close(triple, 3.0 * single)
 
 
-@pytest.mark.parametrize("name", ["adversarial", "consistency", "wavelet", "multi_encoder", "restoration"])
+@pytest.mark.parametrize(
+    "name", ["adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "class_moments"]
+)
 def test_every_image_term_moves_the_enhancer(setting: Setting, name: str) -> None:
     setting.terms(weights=only(name))[name].backward()
     assert float(setting.network.enhancer.final.weight.grad.abs().sum()) > 0
@@ -71,6 +75,12 @@ def test_every_image_term_moves_the_enhancer(setting: Setting, name: str) -> Non
 def test_judging_discriminator_is_not_trained(setting: Setting, name: str) -> None:
     setting.terms(weights=only(name))[name].backward()
     assert all(parameter.grad is None for parameter in setting.discriminator.parameters())
+
+
+@pytest.mark.parametrize("missing", ["label", "guide_label"])
+def test_without_label_maps_classes_are_not_compared(setting: Setting, missing: str) -> None:
+    del setting.batch[missing]
+    assert set(setting.terms()) == set(DEFAULT_WEIGHTS) - {"class_moments"}
 
 
 def test_multi_encoder_term_trains_the_enhancers_encoder_only_through_the_result(setting: Setting) -> None:

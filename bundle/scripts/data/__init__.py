@@ -20,6 +20,7 @@ from .unpaired import (
     LABEL,
     PATIENT,
     STYLE,
+    UNLABELLED,
     UnpairedDataset,
 )
 from .variety import WiderVariety
@@ -33,6 +34,7 @@ __all__ = [
     "LABEL",
     "PATIENT",
     "STYLE",
+    "UNLABELLED",
     "CheckedDataset",
     "EpochSampler",
     "SeededSamples",

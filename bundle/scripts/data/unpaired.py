@@ -29,6 +29,7 @@ __all__ = [
     "LABEL",
     "PATIENT",
     "STYLE",
+    "UNLABELLED",
     "UnpairedDataset",
     "of_other_patients",
 ]
@@ -41,6 +42,8 @@ CLEAN = "clean"
 DEGRADED = "degraded"
 PATIENT = "patient"
 STYLE = "style"
+UNLABELLED = -1
+"""Value of a label map where nobody has said which class there is."""
 _VOLUME_DIMS = 4  # with the channel
 _GUIDE_NAMES = {IMAGE: GUIDE, LABEL: GUIDE_LABEL}
 
@@ -92,6 +95,8 @@ class UnpairedDataset(Dataset[Item]):
         style_transform: random dictionary transform of the keys ``guide`` and ``clean`` alike: other styles than those
             of the high-quality set. Defaults to None.
         wider: other transforms from some epoch on, for this stream but not for the labelled ones. Defaults to None.
+        label_maps: whether samples of this stream hold label maps as well, where both sets have any: ``"label"`` and
+            ``"guide_label"``, (1, *spatial), all :data:`UNLABELLED` for an entry without one. Defaults to False.
         length: samples in an epoch, default the number of low-quality entries.
         seed: seed of everything random.
         cache_rate: fraction of the entries that is kept in memory; the others are read at every draw, and what is
@@ -108,7 +113,7 @@ class UnpairedDataset(Dataset[Item]):
         guides: the prepared high-quality items, likewise.
 
     Returns of ``dataset[index]``: ``{"image", "guide"}`` and, with a degradation, ``{"clean", "degraded"}``: tensors of
-    shape (C, *spatial). Labels come from the streams of :meth:`labelled_halves`, which have no images to restore.
+    shape (C, *spatial). Labels of S come from the streams of :meth:`labelled_halves`, which have no images to restore.
     """
 
     def __init__(
@@ -121,6 +126,7 @@ class UnpairedDataset(Dataset[Item]):
         degradation: ArrayTransform | None = None,
         style_transform: ItemTransform | None = None,
         wider: WiderVariety | None = None,
+        label_maps: bool = False,
         length: int | None = None,
         seed: int = 0,
         cache_rate: float = 1.0,
@@ -144,7 +150,9 @@ class UnpairedDataset(Dataset[Item]):
         self._generator = np.random.RandomState(seed)
         self._studies: dict[int, np.ndarray] = {}
         self._data, self._guide_data = data, guide_data
-        self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=(), guide_keys=())
+        # Of no use where one set has none: only classes that both show are compared.
+        keys = (LABEL,) if label_maps and len(_labelled(data)) and len(_labelled(guide_data)) else ()
+        self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=keys, guide_keys=keys)
         prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
         self.images, self.guides = (
             CheckedDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
@@ -278,7 +286,8 @@ class UnpairedDataset(Dataset[Item]):
         return int(self._order[1][turn])
 
     def _vary(self, item: Item, keys: tuple[str, ...], purpose: int, index: int) -> Item:
-        varied: Item = self._apply(purpose, {key: item[key] for key in keys}, index)
+        given = {key: item[key] if key in item else _unlabelled(item[IMAGE]) for key in keys}
+        varied: Item = self._apply(purpose, given, index)
         return varied
 
     def _apply(self, purpose: int, data: Any, index: int) -> Any:
@@ -331,6 +340,11 @@ class _Preparation(Transform):
             return plain if size is None else {**plain, PIXEL_SIZE: size}
         except Exception as error:
             raise input_error_of(error, f'cannot prepare "{data[IMAGE]}"') from error
+
+
+def _unlabelled(image: torch.Tensor) -> torch.Tensor:
+    """Return the label map of an image that has none."""
+    return torch.full_like(image[:1], UNLABELLED)
 
 
 def _labelled(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from .. import processes
-from ..data import GUIDE
+from ..data import GUIDE, GUIDE_LABEL
 from ..errors import InputError
 from ..losses import EnhancementLoss
 from ..networks import GuidedEnhancement, HQGNet, at_least_float32
@@ -77,7 +77,7 @@ class EnhancementTrainer(Trainer):
         device: where to train.
         max_epochs: number of epochs.
         train_data_loader: gives batches with ``image`` and ``guide`` and, for the restoration, ``clean`` and
-            ``degraded``, each (B, C, *spatial) in [0, 1].
+            ``degraded``, each (B, C, *spatial) in [0, 1]; perhaps with label maps, ``label`` and ``guide_label``.
         network: the network to train.
         optimizer: over the parameters of ``network``.
         discriminator: returns a list of features with the logits last (as MONAI's ``PatchDiscriminator``).
@@ -258,8 +258,9 @@ class EnhancementTrainer(Trainer):
         return terms
 
     def unpaired_part(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Return the images and guides of a batch that take part in the unpaired terms."""
-        return {key: batch[key][: self.unpaired_images] for key in (Keys.IMAGE, GUIDE)}
+        """Return the images and guides of a batch that take part in the unpaired terms, with their label maps."""
+        keys = [key for key in (Keys.IMAGE, GUIDE, Keys.LABEL, GUIDE_LABEL) if key in batch]
+        return {key: batch[key][: self.unpaired_images] for key in keys}
 
     def unpaired_terms(
         self, batch: dict[str, torch.Tensor], enhanced: GuidedEnhancement, encoders: Mapping[str, nn.Module]

@@ -31,7 +31,9 @@ class Variant(NamedTuple):
 
 
 # Terms that ask for a guide that has an effect: without one they have nothing to act on, or ask for the impossible.
-_GUIDE_TERMS = ("--loss_weights#consistency", "0", "--loss_weights#style", "0", "--loss_weights#kl", "0")
+_GUIDE_TERMS = tuple(
+    argument for term in ("consistency", "style", "class_moments", "kl") for argument in (f"--loss_weights#{term}", "0")
+)
 _UNGUIDED = ("--network_def#guided", "False", *_GUIDE_TERMS)
 _FULL_RESOLUTION = (
     *("--network_def#reduction", "1", "--network_channels", "[16,32,64,128]"),
@@ -47,7 +49,8 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(FULL, "The complete method, with the default settings."),
     Variant(
         "without-guidance",
-        "No guide: every cue is 0, and the terms consistency, style and KL, which are about the cue, are off.",
+        "No guide: every cue is 0, and the terms that ask for a guide's look, or are about its cue, are off: "
+        "consistency, style, class moments and KL.",
         _UNGUIDED,
     ),
     Variant(

@@ -11,9 +11,10 @@ from monai.losses import PatchAdversarialLoss
 from torch import nn
 from torch.nn import functional as F
 
-from ..data import CLEAN, DEGRADED, GUIDE, IMAGE
+from ..data import CLEAN, DEGRADED, GUIDE, GUIDE_LABEL, IMAGE, LABEL
 from ..errors import InputError
 from ..networks import GuidedEnhancement, HQGNet, with_frozen_weights
+from .class_moments import ClassMomentsLoss
 from .multi_encoder import MultiEncoderLoss
 from .restoration import RestorationLoss
 from .wavelet import WaveletLoss
@@ -25,6 +26,7 @@ DEFAULT_WEIGHTS = {
     "multi_encoder": 0.1,
     "restoration": 10.0,
     "style": 0.2,
+    "class_moments": 4.0,
     "kl": 1e-3,
 }
 """The weight of KL follows from the evidence bound: with a Laplace likelihood of scale 0.05 for each of ten thousand
@@ -77,7 +79,7 @@ class EnhancementLoss(nn.Module):
 
     .. math::
         L = \lambda_{adv}L_{adv} + \lambda_{con}L_{con} + \lambda_{pix}L_{pix} + \lambda_{feat}L_{feat}
-            + \lambda_{res}L_{res} + \lambda_{sty}L_{sty} + \lambda_{kl}L_{kl}
+            + \lambda_{cls}L_{cls} + \lambda_{res}L_{res} + \lambda_{sty}L_{sty} + \lambda_{kl}L_{kl}
 
     - ``adversarial``: least squares, the discriminator should take the result for real;
     - ``consistency``: L1 between the cue of the result and the (constant) cue of its guide. The guidance encoder judges
@@ -85,6 +87,7 @@ class EnhancementLoss(nn.Module):
     - ``wavelet``: :class:`WaveletLoss` between result and input;
     - ``multi_encoder``: :class:`MultiEncoderLoss` between result and input, judged by the enhancer's encoder, the
       guidance encoder, the discriminator, and any further encoder given;
+    - ``class_moments``: :class:`ClassMomentsLoss` between result and guide, where both have a label map;
     - ``restoration``: :class:`RestorationLoss`. A high-quality image z' that was degraded and given another tone comes
       back, guided by another slice z of the same study: :math:`d(E(\delta(z'); v_z), z')`. It is the paired signal that
       unpaired data have. The tone of the degraded image says nothing about that of z', so it has to come from the
@@ -123,6 +126,7 @@ class EnhancementLoss(nn.Module):
         self.wavelet = WaveletLoss(spatial_dims) if wavelet is None else wavelet
         self.multi_encoder = MultiEncoderLoss() if multi_encoder is None else multi_encoder
         self.restoration = RestorationLoss(spatial_dims) if restoration is None else restoration
+        self.class_moments = ClassMomentsLoss()
         self.adversarial = PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
         self.kl_free_nats = kl_free_nats
 
@@ -151,7 +155,8 @@ class EnhancementLoss(nn.Module):
         Args:
             network: the network that is trained.
             discriminator: returns a list of features with the logits last (as MONAI's ``PatchDiscriminator``).
-            batch: with the low-quality ``image`` y, (B, C, *spatial) in [0, 1].
+            batch: with the low-quality ``image`` y, (B, C, *spatial) in [0, 1], and for ``class_moments`` with the
+                ``guide`` and the label maps of both, ``label`` and ``guide_label``.
             enhanced: ``network.enhance_guided(image, guide)``.
             encoders: further judges by name, modules that return lists of features, finest first.
 
@@ -171,6 +176,8 @@ class EnhancementLoss(nn.Module):
             judged["guidance"], cue_mean = network.judge_guidance(pred)
         if weights["consistency"] > 0:
             terms["consistency"] = F.l1_loss(cue_mean, enhanced.cue_mean.detach())
+        if weights["class_moments"] > 0 and LABEL in batch and GUIDE_LABEL in batch:
+            terms["class_moments"] = self.class_moments(pred, batch[LABEL], batch[GUIDE], batch[GUIDE_LABEL])
         if weights["wavelet"] > 0:
             terms["wavelet"] = self.wavelet(pred, image)
         if weights["multi_encoder"] > 0:

@@ -123,7 +123,8 @@ class TwoClassLabeld(MapTransform):
             is_inside = label == self.inside
             if self.inside == 1 or not bool(is_inside.any()) or not bool((is_inside | (label == 0)).all()):
                 continue
-            item[key] = is_inside.to(torch.uint8)
+            # Of one type with the label maps that stay as they are: a batch may hold both.
+            item[key] = is_inside.to(label.dtype)
             if not self._is_told:
                 self._is_told = True
                 logger.warning(
