@@ -174,6 +174,7 @@ def test_early_stop_without_a_reference_to_measure_by(run: Run, dataset_dir: Pat
 def test_no_loss_with_a_weight(run: Run) -> None:
     none = dict.fromkeys(("adversarial", "consistency", "wavelet", "multi_encoder", "restoration", "style", "kl"), 0.0)
     assert "nothing to minimise" in sentence(run, loss_weights=none)
+    assert "nothing to minimise" in sentence(run, loss_weights={**none, "class_moments": 1.0})
 
 
 @pytest.mark.parametrize("name", ["network_def#guided", "amp", "resume", "mlflow"])
