@@ -48,6 +48,7 @@ LAYERS = (
         "downstream",
         "tracked_runs",
         "training_folders",
+        "training_images",
         "next_steps",
         "workflow",
         "api",

@@ -26,15 +26,13 @@ from .handlers.tracking_store import require_mlflow
 from .inference import calibrate, load_enhancer
 from .inferers import usable_device
 from .io import find_cases
-from .model_spec import ModelSpec
 from .networks import HQGNet
 from .next_steps import say_what_next as say_what_next
-from .planes import pixel_size_of_set, planes_of, warn_of_small_patches
 from .reports import SafetyThresholds
 from .settings_table import check_settings
 from .tasks import TASKS, Entries, Task, labelled_entries
 from .training_folders import TrainingFolders
-from .transforms import fit_noise
+from .training_images import look_at_images as look_at_images
 
 Datalists = Mapping[str, Sequence[Mapping[str, Any]]]
 Settings = Mapping[str, Any]
@@ -279,14 +277,6 @@ def _describe_task(settings: Settings, datalists: Datalists, frozen_task_network
             "inner steps suit that better, such as --bilevel#settings#inner_steps 3."
         )
     return lines
-
-
-def look_at_images(images: Sequence[Any], settings: Settings, degradation: Any, spec: ModelSpec) -> None:
-    """Learn from the prepared low-quality images how noisy they are and how large their pixels; warn of small crops."""
-    fit_noise(degradation, images)
-    planes = planes_of(images, settings["spatial_dims"], settings["slice_axis"])
-    warn_of_small_patches(planes, settings["patch_size"])
-    spec.pixel_size = pixel_size_of_set(planes)
 
 
 def standardize_guidance(network: HQGNet, guides: Iterable[Any], device: str | torch.device, slice_axis: int) -> None:

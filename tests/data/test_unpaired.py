@@ -425,6 +425,25 @@ def study(patient: str, style: str, numbers: Sequence[int]) -> list[dict[str, An
     return [{"image": torch.full((1, 2, 2), float(n)), "patient": patient, "style": style} for n in numbers]
 
 
+def test_each_clean_image_is_degraded_by_its_own_transform() -> None:
+    """That of the image which is restored, and not of its guide, with the random numbers of its place."""
+    data = UnpairedDataset(entries(0, 3), entries(100, 2), IDENTITY, progress=False, degradation=HALVED)
+    noise = Compose([RandShiftIntensity(offsets=0.4, prob=1.0)])
+    data.degrade_each([HALVED, noise])
+    for index in range(12):
+        sample, again = data[index], data[index]
+        if number(sample["clean"]) == 100:
+            torch.testing.assert_close(sample["degraded"], sample["clean"] / 2)
+        else:
+            assert 0 < float((sample["degraded"] - sample["clean"]).abs().max()) <= 0.4
+            torch.testing.assert_close(sample["degraded"], again["degraded"])
+
+
+def test_styles_are_those_of_the_entries() -> None:
+    hq = [*entries(100, 1, style="a"), *entries(101, 1)]
+    assert UnpairedDataset(entries(0, 3), hq, IDENTITY, progress=False).styles == ["a", None]
+
+
 def test_without_a_degradation_there_is_nothing_to_restore() -> None:
     assert set(dataset()[0]) == {"image", "guide"}
 

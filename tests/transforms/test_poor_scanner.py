@@ -40,6 +40,18 @@ def test_a_tone_of_its_own_turns_the_contrast_round_at_times() -> None:
     assert signs == {True, False}
 
 
+def test_another_share_of_falling_curves_leaves_the_rest_as_it_is() -> None:
+    scanner = RandPoorScanner(bias_strength_range=(0, 0.1))
+    fit_noise(scanner, [{"image": smooth_image()}])
+    falling = scanner.with_falling(0.9)
+    assert (scanner.falling, scanner.fits_falling, falling.falling, falling.fits_falling) == (0.4, True, 0.9, False)
+    before, after = scanner.transforms[1], falling.transforms[1]
+    assert isinstance(before, RandScannerDegradation)
+    assert isinstance(after, RandScannerDegradation)
+    assert after is not before
+    assert after.ranges == before.ranges
+
+
 @pytest.mark.parametrize("std", [0.02, 0.05, 0.1])
 @pytest.mark.parametrize("shape", [(), (4,)])
 def test_the_noise_that_was_added_is_found(std: float, shape: tuple[int, ...]) -> None:

@@ -147,6 +147,7 @@ class UnpairedDataset(Dataset[Item]):
         self._wider_transforms = (
             _by_purpose(wider.random_transform, degradation, wider.style_transform) if wider else self._transforms
         )
+        self._degradations: dict[int, tuple[Any, list[Any]]] = {}
         self._generator = np.random.RandomState(seed)
         self._studies: dict[int, np.ndarray] = {}
         self._data, self._guide_data = data, guide_data
@@ -158,6 +159,16 @@ class UnpairedDataset(Dataset[Item]):
             CheckedDataset(entries, preparation, cache_rate=cache_rate, copy_cache=False, progress=progress)
             for entries, preparation in ((data, prepare), (guide_data, prepare_guide))
         )
+
+    @property
+    def styles(self) -> list[Any]:
+        """The styles of the high-quality entries, None where one names none."""
+        return [entry.get(STYLE) for entry in self._guide_data]
+
+    def degrade_each(self, degradations: Sequence[ArrayTransform]) -> None:
+        """Degrade the clean images of each high-quality entry by a transform of its own, in the entries' order."""
+        found = {id(transform): seedable(transform) for transform in degradations}
+        self._degradations = {entry: found[id(transform)] for entry, transform in enumerate(degradations)}
 
     def labelled_halves(self, length: int, second_length: int) -> tuple[UnpairedDataset, UnpairedDataset]:
         """Split the labelled low-quality entries into two streams by patient, for the two levels of bi-level learning.
@@ -263,7 +274,7 @@ class UnpairedDataset(Dataset[Item]):
         chosen = int(study[self._random(_CLEAN_DRAW, index).randint(len(study))])
         sample[CLEAN] = self._vary(self.guides[chosen], (IMAGE,), _CLEAN_TRANSFORM, index)[IMAGE]
         sample |= self._apply(_STYLE_TRANSFORM, {key: sample[key] for key in (GUIDE, CLEAN)}, index)
-        sample[DEGRADED] = self._apply(_DEGRADATION, sample[CLEAN], index)
+        sample[DEGRADED] = self._apply(_DEGRADATION, sample[CLEAN], index, self._degradations.get(chosen))
         return sample
 
     def _study(self, guide: int) -> np.ndarray:
@@ -290,11 +301,11 @@ class UnpairedDataset(Dataset[Item]):
         varied: Item = self._apply(purpose, given, index)
         return varied
 
-    def _apply(self, purpose: int, data: Any, index: int) -> Any:
-        """Apply the transform for this purpose, with the random numbers of this place of the stream."""
+    def _apply(self, purpose: int, data: Any, index: int, instead: tuple[Any, list[Any]] | None = None) -> Any:
+        """Apply the transform for this purpose, or another, with the random numbers of this place of the stream."""
         # Epochs count from 1.
         wide = self.wider is not None and index >= (self.wider.after_epoch + 1) * self.length
-        transform, parts = (self._wider_transforms if wide else self._transforms)[purpose]
+        transform, parts = instead or (self._wider_transforms if wide else self._transforms)[purpose]
         if transform is None:
             return data
         generator = self._random(purpose, index)

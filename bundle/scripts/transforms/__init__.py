@@ -9,6 +9,7 @@ from .intensity import RescaleIntensityd
 from .labels import MASK_VALUE, ClassLabeld, TwoClassLabeld
 from .loading import CheckImaged, OrientVolumesd, ReadImaged
 from .noise import estimate_noise, fit_noise
+from .polarity import Polarity, estimate_polarity, fit_falling, polarity_of
 from .poor_scanner import RandPoorScanner
 from .restoring import RestoreSourced
 from .slices import SLICE_AXIS, RandSliced, SliceAxisd
@@ -21,6 +22,7 @@ __all__ = [
     "CheckImaged",
     "ClassLabeld",
     "OrientVolumesd",
+    "Polarity",
     "RandPoorScanner",
     "RandScannerDegradation",
     "RandScannerDegradationd",
@@ -34,5 +36,8 @@ __all__ = [
     "SliceAxisd",
     "TwoClassLabeld",
     "estimate_noise",
+    "estimate_polarity",
+    "fit_falling",
     "fit_noise",
+    "polarity_of",
 ]

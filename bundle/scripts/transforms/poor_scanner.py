@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from monai.transforms import Compose, ScaleIntensityRangePercentiles, Transform
@@ -14,6 +15,9 @@ from .tone import RandToneCurve
 __all__ = ["RandPoorScanner"]
 
 DEFAULT_NOISE = (0.02, 0.14)
+DEFAULT_FALLING = 0.4
+ANY_SHAPE = 0.1
+"""Share of tone curves that neither rise nor fall."""
 
 
 class RandPoorScanner(Compose):
@@ -26,7 +30,8 @@ class RandPoorScanner(Compose):
     Args:
         tone_prob: probability of a tone curve.
         falling: share of falling curves, see :class:`RandToneCurve`; 0 for colour images, whose colours they would
-            invert. A tenth of the curves neither rises nor falls, and the rest rises.
+            invert. A tenth of the curves neither rises nor falls, and the rest rises. Defaults to what
+            :func:`scripts.transforms.fit_falling` finds for each high-quality image, and to 0.4 until then.
         gamma_range: see :class:`RandScannerDegradation`.
         bias_strength_range: see :class:`RandScannerDegradation`.
         smooth_sigma_range: see :class:`RandScannerDegradation`.
@@ -46,7 +51,7 @@ class RandPoorScanner(Compose):
     def __init__(
         self,
         tone_prob: float = 0.8,
-        falling: float = 0.4,
+        falling: float | None = None,
         gamma_range: Sequence[float] = (0.5, 2.0),
         bias_strength_range: Sequence[float] = (0.0, 0.35),
         smooth_sigma_range: Sequence[float] = (0.2, 0.9),
@@ -56,7 +61,8 @@ class RandPoorScanner(Compose):
         percentiles: Sequence[float] | None = (0.5, 99.5),
         no_signal: float = 0.3,
     ) -> None:
-        self.fits_noise = noise_std_range is None
+        self.fits_noise, self.fits_falling = noise_std_range is None, falling is None
+        self.falling = DEFAULT_FALLING if falling is None else falling
         noise = noise_std_range or DEFAULT_NOISE
         degradation = RandScannerDegradation(
             gamma_range,
@@ -67,9 +73,20 @@ class RandPoorScanner(Compose):
             noise_sigma_range,
             magnitude=percentiles is not None,
         )
-        tone = RandToneCurve(rising=0.9 - falling, falling=falling, prob=tone_prob, no_signal=no_signal)
-        parts: list[Transform] = [tone, degradation]
+        self.tone_prob, self.no_signal = tone_prob, no_signal
+        parts: list[Transform] = [self._tone(self.falling), degradation]
         if percentiles:
             lower, upper = percentiles
             parts.append(ScaleIntensityRangePercentiles(lower, upper, b_min=0.0, b_max=1.0, clip=True))
         super().__init__(parts)
+
+    def with_falling(self, falling: float) -> RandPoorScanner:
+        """Return the same degradation, as it is now, with another share of falling curves."""
+        twin = copy.deepcopy(self)
+        twin.falling, twin.fits_falling = falling, False
+        twin.transforms = (twin._tone(falling), *twin.transforms[1:])
+        return twin
+
+    def _tone(self, falling: float) -> RandToneCurve:
+        rising = 1 - ANY_SHAPE - falling
+        return RandToneCurve(rising=rising, falling=falling, prob=self.tone_prob, no_signal=self.no_signal)
