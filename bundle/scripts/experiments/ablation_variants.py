@@ -78,9 +78,15 @@ VARIANTS: tuple[Variant, ...] = (
         ("--train#wider", "$None"),
     ),
     Variant(
+        "with-unfitted-curves",
+        "The tone curves of restoration fall in two of five draws, for images of either polarity alike.",
+        ("--train#degradation#falling", "0.4"),
+    ),
+    Variant(
         "without-falling-curves",
         "The tone curves of restoration never fall: dark tissue stays darker than bright tissue.",
         ("--train#degradation#falling", "0"),
+        by_default=False,
     ),
     Variant(
         "without-tone-curves",
