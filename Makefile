@@ -13,8 +13,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 DEMO := $(CURDIR)/demo
-# Five sixths of the default steps of an epoch: the demo ends sooner.
-DEMO_STEPS ?= 150
+# Three fifths of the default steps of an epoch: the demo ends sooner.
+DEMO_STEPS ?= 110
 # Its weights stay apart from those that the bundle ships in bundle/models.
 DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir $(DEMO)/output/models
 
