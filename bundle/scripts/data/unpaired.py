@@ -143,11 +143,11 @@ class UnpairedDataset(Dataset[Item]):
         self.random_transform = random_transform
         self.degradation = degradation
         self.wider = wider
-        self._transforms = _by_purpose(random_transform, degradation, style_transform)
+        self._transforms = _by_purpose(random_transform, style_transform)
         self._wider_transforms = (
-            _by_purpose(wider.random_transform, degradation, wider.style_transform) if wider else self._transforms
+            _by_purpose(wider.random_transform, wider.style_transform) if wider else self._transforms
         )
-        self._degradations: dict[int, tuple[Any, list[Any]]] = {}
+        self.degrade_each([degradation] * len(guide_data))
         self._generator = np.random.RandomState(seed)
         self._studies: dict[int, np.ndarray] = {}
         self._data, self._guide_data = data, guide_data
@@ -165,10 +165,10 @@ class UnpairedDataset(Dataset[Item]):
         """The styles of the high-quality entries, None where one names none."""
         return [entry.get(STYLE) for entry in self._guide_data]
 
-    def degrade_each(self, degradations: Sequence[ArrayTransform]) -> None:
+    def degrade_each(self, degradations: Sequence[ArrayTransform | None]) -> None:
         """Degrade the clean images of each high-quality entry by a transform of its own, in the entries' order."""
         found = {id(transform): seedable(transform) for transform in degradations}
-        self._degradations = {entry: found[id(transform)] for entry, transform in enumerate(degradations)}
+        self._degradations = [found[id(transform)] for transform in degradations]
 
     def labelled_halves(self, length: int, second_length: int) -> tuple[UnpairedDataset, UnpairedDataset]:
         """Split the labelled low-quality entries into two streams by patient, for the two levels of bi-level learning.
@@ -274,7 +274,7 @@ class UnpairedDataset(Dataset[Item]):
         chosen = int(study[self._random(_CLEAN_DRAW, index).randint(len(study))])
         sample[CLEAN] = self._vary(self.guides[chosen], (IMAGE,), _CLEAN_TRANSFORM, index)[IMAGE]
         sample |= self._apply(_STYLE_TRANSFORM, {key: sample[key] for key in (GUIDE, CLEAN)}, index)
-        sample[DEGRADED] = self._apply(_DEGRADATION, sample[CLEAN], index, self._degradations.get(chosen))
+        sample[DEGRADED] = self._draw(self._degradations[chosen], _DEGRADATION, sample[CLEAN], index)
         return sample
 
     def _study(self, guide: int) -> np.ndarray:
@@ -301,11 +301,15 @@ class UnpairedDataset(Dataset[Item]):
         varied: Item = self._apply(purpose, given, index)
         return varied
 
-    def _apply(self, purpose: int, data: Any, index: int, instead: tuple[Any, list[Any]] | None = None) -> Any:
-        """Apply the transform for this purpose, or another, with the random numbers of this place of the stream."""
+    def _apply(self, purpose: int, data: Any, index: int) -> Any:
+        """Apply the transform for this purpose, which depends on the epoch."""
         # Epochs count from 1.
         wide = self.wider is not None and index >= (self.wider.after_epoch + 1) * self.length
-        transform, parts = instead or (self._wider_transforms if wide else self._transforms)[purpose]
+        return self._draw((self._wider_transforms if wide else self._transforms)[purpose], purpose, data, index)
+
+    def _draw(self, seeded: tuple[Any, list[Any]], purpose: int, data: Any, index: int) -> Any:
+        """Apply a transform with the random numbers for this purpose, at this place of the stream."""
+        transform, parts = seeded
         if transform is None:
             return data
         generator = self._random(purpose, index)
@@ -320,13 +324,12 @@ class UnpairedDataset(Dataset[Item]):
         return self._generator
 
 
-def _by_purpose(random: Any, degradation: Any, style: Any) -> dict[int, tuple[Any, list[Any]]]:
+def _by_purpose(random: Any, style: Any) -> dict[int, tuple[Any, list[Any]]]:
     varied = seedable(random)
     return {
         _IMAGE_TRANSFORM: varied,
         _GUIDE_TRANSFORM: varied,
         _CLEAN_TRANSFORM: varied,
-        _DEGRADATION: seedable(degradation),
         _STYLE_TRANSFORM: seedable(style),
     }
 

@@ -50,7 +50,7 @@ class ClassMomentsLoss(nn.Module):
             guide: (B, C, *any spatial).
             guide_label: likewise, on the guide's grid.
         """
-        classes = 1 + max(0, int(label.max()), int(guide_label.max()))
+        classes = 1 + int(torch.maximum(label.max(), guide_label.max()).clamp_min(0))
         counts, means, deviations = class_moments(pred, label, classes)
         guide_counts, guide_means, guide_deviations = class_moments(guide, guide_label, classes)
         shared = (torch.minimum(counts, guide_counts) >= self.minimum_pixels)[:, 1:]

@@ -133,8 +133,9 @@ def fit_falling(
     wanted = polarity_of((item[key] for item in images), slice_axis)
     groups: dict[Hashable, list[int]] = {}
     for number, style in enumerate(styles):
-        own = number if guides[number][key].ndim == 4 else None
-        groups.setdefault(("style", style) if style is not None else ("image", own), []).append(number)
+        # An image is read for its dimensions only where there is no style.
+        is_volume = style is None and guides[number][key].ndim == 4
+        groups.setdefault(("volume", number) if is_volume else ("style", style), []).append(number)
     degradations = {name: degradation.with_falling(share) for name, share in FALLING.items()}
     degradations["unclear"] = degradation
     kinds = ["unclear"] * len(guides)

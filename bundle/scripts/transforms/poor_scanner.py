@@ -62,7 +62,7 @@ class RandPoorScanner(Compose):
         no_signal: float = 0.3,
     ) -> None:
         self.fits_noise, self.fits_falling = noise_std_range is None, falling is None
-        self.falling = DEFAULT_FALLING if falling is None else falling
+        falling = DEFAULT_FALLING if falling is None else falling
         noise = noise_std_range or DEFAULT_NOISE
         degradation = RandScannerDegradation(
             gamma_range,
@@ -73,20 +73,21 @@ class RandPoorScanner(Compose):
             noise_sigma_range,
             magnitude=percentiles is not None,
         )
-        self.tone_prob, self.no_signal = tone_prob, no_signal
-        parts: list[Transform] = [self._tone(self.falling), degradation]
+        self.tone = RandToneCurve(rising=1 - ANY_SHAPE - falling, falling=falling, prob=tone_prob, no_signal=no_signal)
+        parts: list[Transform] = [self.tone, degradation]
         if percentiles:
             lower, upper = percentiles
             parts.append(ScaleIntensityRangePercentiles(lower, upper, b_min=0.0, b_max=1.0, clip=True))
         super().__init__(parts)
 
+    @property
+    def falling(self) -> float:
+        """Share of falling curves."""
+        return self.tone.falling
+
     def with_falling(self, falling: float) -> RandPoorScanner:
         """Return the same degradation, as it is now, with another share of falling curves."""
         twin = copy.deepcopy(self)
-        twin.falling, twin.fits_falling = falling, False
-        twin.transforms = (twin._tone(falling), *twin.transforms[1:])
+        twin.fits_falling = False
+        twin.tone.rising, twin.tone.falling = 1 - ANY_SHAPE - falling, falling
         return twin
-
-    def _tone(self, falling: float) -> RandToneCurve:
-        rising = 1 - ANY_SHAPE - falling
-        return RandToneCurve(rising=rising, falling=falling, prob=self.tone_prob, no_signal=self.no_signal)
