@@ -18,7 +18,7 @@ RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM python:${PYTHON}-slim
 # PyTorch without CUDA is a tenth in size. For a GPU: --build-arg TORCH_INDEX=https://pypi.org/simple
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# To train as well: --build-arg EXTRAS=[train]
+# To record trainings in MLflow: --build-arg EXTRAS=[train]
 ARG EXTRAS=
 COPY --from=build /wheels /wheels
 COPY constraints.txt /wheels/

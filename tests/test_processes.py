@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -48,6 +49,19 @@ def test_a_process_that_is_killed_is_missed() -> None:
         return True
 
     assert in_processes(lost) == [True, None]
+
+
+def test_processes_part_before_their_interpreters_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_end: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", at_end.append)
+
+    def parted() -> tuple[int, int]:
+        before = processes.count()
+        for leave in at_end:
+            leave()
+        return before, processes.count()
+
+    assert in_processes(parted) == [(2, 1), (2, 1)]
 
 
 def test_a_launcher_must_say_where_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ Any launcher will do that sets what PyTorch reads from the environment: ``RANK``
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -98,6 +99,8 @@ def join(device: str | torch.device = "cpu") -> torch.device:
         torch.cuda.set_device(own)
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
     _patient_group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    # Its threads would meet an interpreter that is gone, and abort the process after its work is done.
+    atexit.register(_leave)
     return own
 
 
@@ -209,6 +212,12 @@ def _launched() -> int:
     text = os.environ.get("WORLD_SIZE", "1")
     require(text.isdecimal() and int(text) > 0, f'WORLD_SIZE must be a number of processes, not "{text}".')
     return int(text)
+
+
+def _leave() -> None:
+    """Part from the other processes; nothing is waited for."""
+    if _is_joined():
+        dist.destroy_process_group()
 
 
 def _is_joined() -> bool:
