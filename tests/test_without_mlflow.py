@@ -17,8 +17,8 @@ MODULES = sorted((ROOT / "bundle" / "scripts").rglob("*.py"))
 
 PROGRAM = """
 import sys
-from scripts.start_up import import_monai
-import_monai()
+from scripts import start_up
+start_up.import_monai(getattr(start_up, sys.argv[3]))
 sys.modules["mlflow"] = None          # as if it were not installed: an import of it fails
 import torch
 from monai.bundle import ConfigWorkflow
@@ -37,7 +37,8 @@ optimizer = Adam([weight])
 optimizer.step()
 optimizer.zero_grad()
 optimizer.load_state_dict(optimizer.state_dict())
-print("imported:", sorted({"itk", "matplotlib", "pandas", "scipy.signal", "torch._dynamo"} & set(sys.modules)))
+slow = {"itk", "matplotlib", "pandas", "scipy.signal", "torch._dynamo", *getattr(start_up, sys.argv[3])}
+print("imported:", sorted(slow & {name for name, module in sys.modules.items() if module is not None}))
 settings = dict(mlflow=False, task="none", downstream_task="segmentation", device="cpu")
 scripts.workflow.begin(settings)
 try:
@@ -47,11 +48,14 @@ except InputError as error:
 """
 
 
-def test_inference_and_untracked_training_import_neither_mlflow_nor_what_takes_long(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unused", ["UNUSED", "UNUSED_BY_INFERENCE"])
+def test_inference_and_untracked_training_import_neither_mlflow_nor_what_takes_long(
+    tmp_path: Path, unused: str
+) -> None:
     picture = Image.linear_gradient("L").resize((32, 32))
     picture.save(tmp_path / "image.png")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "image.png"), str(tmp_path / "out")],
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "image.png"), str(tmp_path / "out"), unused],
         cwd=ROOT,
         env={"PYTHONPATH": "bundle", "OMP_NUM_THREADS": "1", "PATH": ""},
         capture_output=True,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .errors import InputError, find_input_error, plain_sentence, require
 from .files import PLACES, bundle_root
 from .settings_table import SETTINGS
-from .start_up import import_monai
+from .start_up import UNUSED, UNUSED_BY_INFERENCE, import_monai
 from .version import __version__
 
 __all__ = ["main", "split_settings", "taken_literally"]
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own, settings = split_settings(arguments[1:], command.parser) if command.settings else (arguments[1:], {})
     options = command.parser.parse_args(own)
     if is_process and arguments[0] != "info" and not _needs_more_of_monai(arguments[0], options, settings):
-        import_monai()
+        import_monai(UNUSED if arguments[0] in ("train", "evaluate") else UNUSED_BY_INFERENCE)
     try:
         return command.run(options, settings)
     except KeyboardInterrupt:

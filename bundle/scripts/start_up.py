@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterable
 from typing import Any, cast
 
-__all__ = ["UNUSED", "import_monai"]
+__all__ = ["UNUSED", "UNUSED_BY_INFERENCE", "import_monai"]
 
 UNUSED = ("itk", "matplotlib", "mlflow", "pandas", "scipy.signal")
 """Packages that MONAI imports where they are installed, and that the runs of this bundle do not ask MONAI for, unless
 they are recorded by MLflow."""
+
+UNUSED_BY_INFERENCE = (*UNUSED, "scipy")
+"""Training and evaluation also ask MONAI for surface distances, which need SciPy."""
 
 
 def import_monai(without: Iterable[str] = UNUSED) -> None:
