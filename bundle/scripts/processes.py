@@ -99,7 +99,7 @@ def join(device: str | torch.device = "cpu") -> torch.device:
         torch.cuda.set_device(own)
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
     _patient_group = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    # Its threads would meet an interpreter that is gone, and abort the process after its work is done.
+    # The groups have threads. When these outlive the interpreter, the process is aborted after its work is done.
     atexit.register(_leave)
     return own
 
@@ -215,7 +215,7 @@ def _launched() -> int:
 
 
 def _leave() -> None:
-    """Part from the other processes; nothing is waited for."""
+    """Part from the other processes: end the groups, and their threads."""
     if _is_joined():
         dist.destroy_process_group()
 
