@@ -39,7 +39,7 @@ ENV PATH=/opt/hqgnet/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     MLFLOW_DISABLE_TELEMETRY=true \
     DO_NOT_TRACK=true \
-    OMP_WAIT_POLICY=PASSIVE
+    GOMP_SPINCOUNT=1000
 
 RUN mkdir /input /output && chown 10001:10001 /output
 USER 10001:10001
