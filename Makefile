@@ -14,15 +14,13 @@ export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 DEMO := $(CURDIR)/demo
-# Five sixths of the default steps of an epoch: the demo ends sooner.
-DEMO_STEPS ?= 150
 # Its weights stay apart from those that the bundle ships in bundle/models.
 DEMO_ARGS := --dataset_dir $(DEMO)/data --output_dir $(DEMO)/output --model_dir $(DEMO)/output/models
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv demo weights json ablation experiment experiment-classification experiment-controlled benchmark export-speed speed costs scaling gpu label test test-slow test-all mutations lint format types clean clean-demo always
+.PHONY: help venv demo weights json methods ablation experiment experiment-classification experiment-controlled benchmark export-speed speed costs scaling gpu label test test-slow test-all mutations lint format types clean clean-demo always
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' Makefile
@@ -64,6 +62,11 @@ weights: $(VENV)/.installed-test ## Make what follows from the weights in bundle
 json: $(VENV)/.installed-test ## Write configs/train.json and inference.json, the YAML files once more, anew
 	cd bundle/configs && for name in train inference; do $(RUN) -c "from monai.bundle import ConfigParser as parser; \
 		parser.export_config_file(parser.load_config_file('$$name.yaml'), '$$name.json', indent=2)" || exit 1; done
+
+# ARGS="--others '{\"CycleGAN\": \"/path/to/results\"}'" adds the results of other programs.
+methods: demo/data/datalist.json $(VENV)/.installed-speed ## Compare the supplied network with N4 and non-local means on the demo's test patients (minutes)
+	cd bundle && $(RUN) -m monai.bundle run comparing --config_file "['configs/train.yaml','configs/methods.yaml']" \
+		--dataset_dir $(DEMO)/data --model_dir models --report_dir $(DEMO)/methods --mlflow False $(ARGS)
 
 # ARGS are options, or settings of train.yaml: ARGS="--seeds 0 --variants 'without-style without-wavelet' --epochs 6".
 ablation: demo/data/datalist.json ## Switch the parts of the method off, one at a time, and say what each brings (four hours)
@@ -170,7 +173,7 @@ demo/lesions/datalist.json: | $(VENV)/.installed-demo
 
 # The stamp, not the weights: a training that was interrupted leaves weights behind.
 demo/.trained: demo/data/datalist.json | $(VENV)/.installed-demo
-	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml $(DEMO_ARGS) --overwrite True --steps_per_epoch $(DEMO_STEPS)
+	cd bundle && $(RUN) -m monai.bundle run training --config_file configs/train.yaml $(DEMO_ARGS) --overwrite True
 	touch $@
 
 # Each set holds the one before it: demo, test, dev. The constraints keep it to the tested versions.

@@ -202,5 +202,5 @@ def test_only_io_knows_the_formats_of_files(path: Path) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)) and not getattr(node, "level", 0)
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
     }
-    compares_with_n4 = path.name == "speed_subjects.py"  # a filter of ITK's
+    compares_with_n4 = path.name == "classical.py"  # a filter of ITK's
     assert not found & libraries or path.relative_to(SCRIPTS).parts[0] == "io" or compares_with_n4

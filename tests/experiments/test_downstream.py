@@ -22,6 +22,7 @@ from scripts.errors import InputError
 from scripts.experiments.downstream import DownstreamExperiment, _write_text
 from scripts.experiments.downstream_data import prepare_cases
 from scripts.experiments.downstream_scores import measure_task
+from scripts.experiments.readers import Readers
 from scripts.handlers.metrics import image_quality
 from scripts.inferers import EnhancementInferer
 from scripts.networks import HQGNet, reinitialized
@@ -105,13 +106,13 @@ def report(tmp_path: Path, **arguments: Any) -> DownstreamExperiment:
 def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[Item]]]:
     """Keep seed and items of every training of S."""
     trained: list[tuple[int, list[Item]]] = []
-    train = DownstreamExperiment._train
+    train = Readers.train
 
-    def counted(self: DownstreamExperiment, items: Sequence[Item], seed: int, name: str) -> nn.Module:
+    def counted(self: Readers, items: Sequence[Item], seed: int, name: str) -> nn.Module:
         trained.append((seed, list(items)))
         return train(self, items, seed, name)
 
-    monkeypatch.setattr(DownstreamExperiment, "_train", counted)
+    monkeypatch.setattr(Readers, "train", counted)
     return trained
 
 

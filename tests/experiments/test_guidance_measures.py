@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from scripts.experiments.guidance_measures import (
+    best_rising_tone,
     detail_energy,
     follow_slope,
     match_histogram,
     rank_correlation,
     style_share,
+    tissue_deviation,
     tissue_means,
 )
 
@@ -72,3 +74,23 @@ def test_fine_noise_raises_the_energy_of_details_and_blur_lowers_it() -> None:
     assert detail_energy(image, image, 2) == pytest.approx(1.0)
     assert detail_energy(2 * image, image, 2) == pytest.approx(4.0, rel=1e-4)
     assert detail_energy(blurred, image, 2) < 0.3
+
+
+def test_the_best_tone_undoes_a_rising_curve_and_no_falling_one() -> None:
+    image = torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(0))
+    assert best_rising_tone(image, image**3).allclose(image**3, atol=1e-5)
+    falling = best_rising_tone(image, 1 - image)
+    assert falling[0].std() < 1e-3
+    assert falling.mean() == pytest.approx(float((1 - image).mean()), abs=1e-3)
+
+
+def test_equal_intensities_stay_equal_in_the_best_tone() -> None:
+    image = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])
+    wanted = torch.tensor([[[0.1, 0.3, 0.5, 0.9]]])
+    assert best_rising_tone(image, wanted).flatten().tolist() == pytest.approx([0.2, 0.2, 0.7, 0.7])
+
+
+def test_deviation_in_a_tissue_is_that_of_its_intensities() -> None:
+    found = tissue_deviation(torch.tensor([[[0.2, 0.4, 0.9]]]), torch.tensor([[[1, 1, 2]]]), [1, 2, 3])
+    assert found[:2].tolist() == pytest.approx([0.1, 0.0])
+    assert math.isnan(found[2])

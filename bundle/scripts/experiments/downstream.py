@@ -21,19 +21,18 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import nn
 
-from ..data import IMAGE, SeededSamples
-from ..engines import train_downstream
+from ..data import IMAGE
 from ..errors import InputError
 from ..files import atomic_write
 from ..handlers.checkpoint import load_model
-from ..networks import reinitialized
 from ..tasks import Task
 from .costs import load_costs
 from .downstream_arms import ArmFolder
-from .downstream_data import Case, Data, Item, Slicing, prepare_cases, within_budget
+from .downstream_data import Case, Data, prepare_cases, within_budget
 from .downstream_pictures import Column, draw_arms
 from .downstream_scores import measure_quality, measure_task, score_names
 from .downstream_tables import COOPERATIVE, PROTOCOLS, RETRAINED, SEPARATE, TRANSFER, DownstreamTables, Row
+from .readers import Readers
 
 __all__ = ["ARMS", "DownstreamExperiment"]
 
@@ -134,17 +133,26 @@ class DownstreamExperiment:
         _check_settings(protocols, seeds, label_budgets, (steps, batch_size))
         self.network, self.downstream, self.task = network, downstream, task
         self.labelled, self.clean, self.testing = labelled, clean, testing
-        self.slicing = Slicing(spatial_dims, slice_axis)
         self.inferer = inferer
-        self.task_inferer = task_inferer or task.inferer(spatial_dims, slice_axis)
         self.arm_folder, self.output_dir = ArmFolder(Path(arms_dir)), Path(output_dir)
         self.arms = tuple(arms)
         self.seeds = tuple(dict.fromkeys(int(seed) for seed in seeds))
         self.protocols = tuple(protocol for protocol in PROTOCOLS if protocol in protocols)
         self.label_budgets = tuple(dict.fromkeys(label_budgets))
-        self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
-        self.random_transforms = random_transforms
         self.device = torch.device(device)
+        self.readers = Readers(
+            downstream,
+            task,
+            task_inferer or task.inferer(spatial_dims, slice_axis),
+            spatial_dims,
+            slice_axis,
+            steps,
+            batch_size,
+            learning_rate,
+            random_transforms,
+            self.device,
+        )
+        self.slicing = self.readers.slicing
         self.panel_cases = panel_cases
         self.tables = DownstreamTables(task, None if costs_dir is None else load_costs(costs_dir))
 
@@ -214,8 +222,8 @@ class DownstreamExperiment:
         columns: dict[str, Column] = {}
         transferred = None
         if data.clean and TRANSFER in self.protocols:
-            items = self._items([case.image for case in data.clean], data.clean)
-            transferred = self._train(items, seed, f"seed {seed}, S on clean images")
+            items = self.readers.items([case.image for case in data.clean], data.clean)
+            transferred = self.readers.train(items, seed, f"seed {seed}, S on clean images")
         references = [case.reference for case in data.testing if case.reference is not None]
         for arm in (RAW, *arms):
             if arm != RAW:
@@ -248,7 +256,7 @@ class DownstreamExperiment:
         seen: list[torch.Tensor | None] = [None] * len(images)
         scores: dict[str, float] = {}
         if network is not None:
-            logits = self._predict(network, images)
+            logits = self.readers.read(network, images)
             scores = measure_task(logits, cases, self.task)
             if self.task.image_labels:
                 seen = [output.argmax(dim=0, keepdim=True) for output in logits]
@@ -263,7 +271,7 @@ class DownstreamExperiment:
             return []
         network = copy.deepcopy(self.downstream)
         load_model(network, file)
-        return [(COOPERATIVE, "all", measure_task(self._predict(network, images), cases, self.task))]
+        return [(COOPERATIVE, "all", measure_task(self.readers.read(network, images), cases, self.task))]
 
     def _retrained(
         self, arm: str, seed: int, images: Sequence[torch.Tensor], data: Data
@@ -271,13 +279,13 @@ class DownstreamExperiment:
         """Train an S on the arm's images for every label budget, and return its scores."""
         if RETRAINED not in self.protocols:
             return []
-        items = self._items(self._enhance(arm, data.labelled), data.labelled)
+        items = self.readers.items(self._enhance(arm, data.labelled), data.labelled)
         entries = []
         for budget in self.label_budgets:
             name = "all" if budget is None else str(budget)
             title = f"seed {seed}, S on {arm} images, {name} labels"
-            network = self._train(within_budget(items, budget, seed), seed, title)
-            entries.append((RETRAINED, name, measure_task(self._predict(network, images), data.testing, self.task)))
+            network = self.readers.train(within_budget(items, budget, seed), seed, title)
+            entries.append((RETRAINED, name, measure_task(self.readers.read(network, images), data.testing, self.task)))
         return entries
 
     @torch.no_grad()
@@ -290,35 +298,14 @@ class DownstreamExperiment:
                 convert_to_tensor(self.inferer(image[None].to(self.device), self.network)[0]).cpu() for image in images
             ]
 
-    def _items(self, images: Sequence[torch.Tensor], cases: Sequence[Case]) -> list[Item]:
-        return self.slicing.items(images, cases, self.task.image_labels)
-
-    def _train(self, items: Sequence[Item], seed: int, name: str) -> nn.Module:
-        """Train a new S on the items."""
-        network = reinitialized(self.downstream, seed)
-        draws = self._draws(items, seed)
-        train_downstream(network, draws, self.task.loss_function, self.batch_size, self.learning_rate, seed, name)
-        return network
-
-    def _draws(self, items: Sequence[Item], seed: int) -> SeededSamples:
-        length = self.steps * self.batch_size
-        return SeededSamples(items, length, seed, self.random_transforms, vary_label=self.task.image_labels)
-
-    def _predict(self, network: nn.Module, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return S's logits for every image, (K, *spatial) or (K,)."""
-        with eval_mode(network):
-            return [
-                convert_to_tensor(self.task_inferer(image[None].to(self.device), network)[0]).cpu() for image in images
-            ]
-
     def _settings(self, arms: Sequence[str]) -> dict[str, Any]:
         """Return what the figures depend on, save for data and weights."""
         return {
             "task": self.task.name,
             "num_classes": self.task.num_classes,
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
+            "steps": self.readers.steps,
+            "batch_size": self.readers.batch_size,
+            "learning_rate": self.readers.learning_rate,
             "spatial_dims": self.slicing.spatial_dims,
             "slice_axis": self.slicing.axis,
             "arms": list(arms),
@@ -340,9 +327,9 @@ class DownstreamExperiment:
                     if tensor is not None:
                         digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
                         digest.update(tensor.contiguous().numpy().tobytes())
-        items = self._items([case.image for case in data.labelled], data.labelled)
-        draws = self._draws(items, seed=0)
-        for place in range(min(self.batch_size, len(draws))):
+        items = self.readers.items([case.image for case in data.labelled], data.labelled)
+        draws = self.readers.draws(items, seed=0)
+        for place in range(min(self.readers.batch_size, len(draws))):
             digest.update(draws[place][IMAGE].contiguous().numpy().tobytes())
         return digest.hexdigest()
 
@@ -373,8 +360,7 @@ class DownstreamExperiment:
         facts = [
             f"{len({case.patient for case in data.testing})} held-out patients, {len(data.labelled)} labelled "
             f"low-quality and {len(data.clean)} labelled high-quality training images.",
-            f"S ({type(self.downstream).__name__}): {self.steps} steps of {self.batch_size} images, Adam at "
-            f"{self.learning_rate:g} along a cosine; the same initial weights, draws and augmentation in every arm.",
+            self.readers.describe() + " in every arm.",
         ]
         kind = "slices" if self.slicing.spatial_dims == 2 else "volumes"
         _write_text(self.output_dir / "downstream.md", self.tables.markdown(rows, facts, kind))

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from ..cues import collect_cues
 from ..errors import InputError, require
 from ..handlers.metrics import image_quality
 from ..handlers.panels import compose_panel
@@ -31,10 +30,11 @@ from .guidance_measures import (
     tissue_means,
 )
 from .guidance_tables import guidance_table
+from .rivals import REFERENCES
+from .style_guides import StyleGuides
 
 __all__ = ["GuidanceReport", "check_guidance_data"]
 
-REFERENCES = "references"
 TONE_ALONE = 0.95
 """Rank correlation of two references from which on their styles differ by tone alone."""
 
@@ -88,25 +88,16 @@ class GuidanceReport:
         slice_axis: int = 2,
         classes: Sequence[int] | None = None,
     ) -> None:
-        if len(guides) < 2:
-            raise InputError(
-                "Whether results follow their guide takes guides of two styles: give the high-quality entries of the "
-                'datalist a "style".'
-            )
-        self.network = network
-        self.inferer = inferer
+        self.styled = StyleGuides(network, inferer, guides, device, spatial_dims, slice_axis)
         self.inputs = inputs
         self.guides = guides
         self.output_dir = Path(output_dir)
-        self.device = device
         self.spatial_dims = spatial_dims
         self.slice_axis = slice_axis
         self.classes = classes
 
-    @torch.no_grad()
     def run(self) -> dict[str, dict[str, float]]:
         """Measure, write the files, print the table; return the figures by style."""
-        self.network.eval()
         if any("label" not in item for items in self.guides.values() for item in items):
             raise InputError("Tissue means need labels: every high-quality entry of the datalist must have one.")
         self._classes = self.classes or sorted(
@@ -116,16 +107,13 @@ class GuidanceReport:
             style: torch.stack([tissue_means(item["image"], item["label"], self._classes) for item in items]).nanmean(0)
             for style, items in self.guides.items()
         }
-        self._cues = {
-            style: [self._slice_cues(item["image"]) for item in items] for style, items in self.guides.items()
-        }
-        self._share = style_share({style: torch.cat(cues) for style, cues in self._cues.items()})
+        self._share = style_share({style: torch.cat(cues) for style, cues in self.styled.cues.items()})
         rows: list[Row] = []
         cases: list[dict[str, Any]] = []
         for number, item in enumerate(self.inputs):
             if "label" not in item:
                 raise InputError("Tissue means need labels: every entry to be tested must have one.")
-            results = {style: self._enhance(item["image"], self._cue(style, number)) for style in self.guides}
+            results = {style: self.styled.enhance(item["image"], style, number) for style in self.guides}
             rows += self._measure(number, item, results)
             if len(cases) < 2 * len(results):
                 cases += self._panel_rows(number, item, results)
@@ -139,28 +127,6 @@ class GuidanceReport:
         )
         return summary
 
-    def _slice_cues(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the cues of a study's slices, (n, cue_channels)."""
-        batches = [without_metadata(image)[None]]
-        return collect_cues(
-            self.network, batches, self.device, spatial_dims=self.spatial_dims, slice_axis=self.slice_axis
-        )
-
-    def _guide(self, style: str, number: int) -> Mapping[str, Any]:
-        studies = self.guides[style]
-        return studies[number % len(studies)]
-
-    def _cue(self, style: str, number: int) -> torch.Tensor:
-        """Return the cue of the guide study of the input of that number, (1, cue_channels)."""
-        studies = self._cues[style]
-        return studies[number % len(studies)].mean(dim=0, keepdim=True)
-
-    def _enhance(self, image: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.inferer(
-            without_metadata(image)[None].to(self.device), self.network.enhance_with_cue, cue
-        )[0]
-        return result.cpu()
-
     def _measure(self, number: int, item: Mapping[str, Any], results: Mapping[str, torch.Tensor]) -> list[Row]:
         """Return a row of measures for every style."""
         label, references = item["label"], {style: without_metadata(x) for style, x in item.get(REFERENCES, {}).items()}
@@ -172,7 +138,7 @@ class GuidanceReport:
             "structure": self._structure(label, results, references),
             "style_share": self._share,
         }
-        unguided = self._enhance(item["image"], self.network.prototype_mean[None]) if references else None
+        unguided = self.styled.enhance_unguided(item["image"]) if references else None
         rows = []
         for style, result in results.items():
             distance = {other: float((found[style] - wanted[other]).abs().nanmean()) for other in results}
@@ -180,7 +146,7 @@ class GuidanceReport:
             row = {**common, "style": style, "to_own": distance[style], "to_other": nearest}
             row["nearer"] = float(distance[style] < nearest)
             if unguided is not None and style in references:
-                guide = without_metadata(self._guide(style, number)["image"])
+                guide = without_metadata(self.styled.guide(style, number)["image"])
                 row |= self._against_references(style, result, unguided, references, guide)
             means = zip(self._classes, found[style], wanted[style], strict=True)
             for name, value, truth in means:
@@ -217,7 +183,7 @@ class GuidanceReport:
     ) -> Row:
         """Return the measures of one result that need references."""
         reference = references[style]
-        axis = self.slice_axis if result.ndim == 4 else None
+        axis = self.styled.planes_axis(result)
 
         def quality(image: torch.Tensor, of: torch.Tensor) -> dict[str, float]:
             return image_quality(image, of, self.spatial_dims, self.slice_axis)
@@ -247,7 +213,7 @@ class GuidanceReport:
         for style, result in results.items():
             shown = {"pred": image.clone()}
             shown["pred"][...] = result
-            shown["guide"] = self._guide(style, number)["image"]
+            shown["guide"] = self.styled.guide(style, number)["image"]
             if style in item.get(REFERENCES, {}):
                 shown["reference"] = item[REFERENCES][style]
             planes = {key: display_plane(values, self.slice_axis)[0] for key, values in shown.items()}

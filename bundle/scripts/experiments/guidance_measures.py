@@ -13,7 +13,16 @@ import torch
 
 from ..networks import WaveletTransform
 
-__all__ = ["detail_energy", "follow_slope", "match_histogram", "rank_correlation", "style_share", "tissue_means"]
+__all__ = [
+    "best_rising_tone",
+    "detail_energy",
+    "follow_slope",
+    "match_histogram",
+    "rank_correlation",
+    "style_share",
+    "tissue_deviation",
+    "tissue_means",
+]
 
 FOREGROUND = 0.05
 """Intensity above which a pixel counts as foreground in histogram matching."""
@@ -109,3 +118,40 @@ def detail_energy(image: torch.Tensor, reference: torch.Tensor, slice_axis: int 
         _, details = transform(planes.float())
         energies.append(float(details[0].square().sum()))
     return energies[0] / energies[1] if energies[1] > 0 else math.nan
+
+
+def best_rising_tone(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    r"""Return an image in the rising tone that brings it nearest to the reference, :math:`\hat f(x)`.
+
+    .. math:: \hat f = \arg\min_{f\ \text{rising}} \sum_i (f(x_i) - r_i)^2
+
+    by isotonic regression, channel by channel, so that methods can be compared without their tone.
+
+    Args:
+        image: (C, *spatial).
+        reference: of the same shape.
+    """
+    from scipy.optimize import isotonic_regression  # takes long
+
+    toned = torch.empty_like(image)
+    for channel, (values, wanted) in enumerate(zip(image.float(), reference.float(), strict=True)):
+        _, places, counts = np.unique(values.numpy().ravel(), return_inverse=True, return_counts=True)
+        means = np.bincount(places, wanted.numpy().ravel()) / counts
+        fitted = isotonic_regression(means, weights=counts).x
+        toned[channel] = torch.from_numpy(fitted[places].reshape(values.shape)).to(toned)
+    return toned
+
+
+def tissue_deviation(image: torch.Tensor, label: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+    """Return the standard deviation of the intensities in each class, (len(classes),), NaN where a class is not there.
+
+    Noise, blobs and a bias field raise it; a reference has that of its texture and lesions.
+
+    Args:
+        image: (C, *spatial).
+        label: class numbers, (1, *spatial).
+        classes: which classes.
+    """
+    mean = image.float().mean(dim=0)
+    inside = (mean[label[0] == number] for number in classes)
+    return torch.stack([values.std(correction=0) if len(values) else mean.new_tensor(math.nan) for values in inside])

@@ -62,7 +62,7 @@ def inference(bench: Bench) -> list[Table]:
             RESNET: _enhancing(ResNetGenerator(), image, bench.device),
             "ours, demo network": _enhancing(hqgnet(DEMO), image, bench.device),
             "ours, paper's size": _enhancing(hqgnet(PAPER), image, bench.device),
-            "N4": bias_field_correction(image[0, 0].numpy(), bench.threads),
+            "N4": bias_field_correction(image[0, 0].numpy()),
         }
         try:
             runs["non-local means"] = non_local_means(image[0, 0].numpy())

@@ -7,6 +7,7 @@ Ours come from ``configs/train.yaml``, so that what is measured is what is train
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,9 @@ from monai.networks.nets import PatchDiscriminator
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import InputError
 from ..files import bundle_root
 from ..networks import HQGNet
+from .classical import correct_bias, denoise, scikit_image
 
 __all__ = [
     "DEMO",
@@ -221,32 +222,16 @@ def _squared(logits: torch.Tensor, target: float) -> torch.Tensor:
     return (logits - target).square().mean()
 
 
-def bias_field_correction(image: np.ndarray, threads: int) -> Run:
-    """Return N4 (Tustison et al. 2010) of ITK on an image (rows, columns): four levels of up to 50 iterations."""
-    import itk  # takes long
-
-    itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
-    source = itk.image_from_array(np.ascontiguousarray(image + 0.01, dtype=np.float32))
-    mask = itk.image_from_array((image > 0.2).astype(np.uint8))
-
-    def run() -> np.ndarray:
-        corrector = itk.N4BiasFieldCorrectionImageFilter.New(source, MaskImage=mask)
-        corrector.SetNumberOfFittingLevels(4)
-        corrector.SetMaximumNumberOfIterations([50] * 4)
-        corrector.Update()
-        return np.asarray(itk.array_view_from_image(corrector.GetOutput())).copy()
-
-    return run
+def bias_field_correction(image: np.ndarray) -> Run:
+    """Return N4 on an image (rows, columns), all of whose pixels are looked at: four levels of up to 50 iterations."""
+    return functools.partial(correct_bias, image, image > 0.2, shrink=1)
 
 
 def non_local_means(image: np.ndarray) -> Run:
-    """Return non-local means (Buades et al. 2005) of scikit-image, in its fast mode, on an image (rows, columns).
+    """Return non-local means of scikit-image, in its fast mode, on an image (rows, columns).
 
     Raises:
         InputError: when scikit-image is not installed.
     """
-    try:
-        from skimage.restoration import denoise_nl_means
-    except ImportError as error:
-        raise InputError("Non-local means need scikit-image: pip install scikit-image.") from error
-    return lambda: denoise_nl_means(image, patch_size=5, patch_distance=6, h=0.04, sigma=0.05, fast_mode=True)
+    scikit_image("restoration")  # says so before anything is measured
+    return functools.partial(denoise, image[None], sigma=0.05, strength=0.8)

@@ -1,0 +1,238 @@
+# Copyright (c) 2026 The HQG-Net MONAI bundle contributors
+# SPDX-License-Identifier: Apache-2.0
+"""How good is the network beside other methods?  The same images, the same references, one table."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..errors import require
+from ..files import atomic_write
+from ..handlers.metrics import image_quality
+from ..handlers.panels import case_name
+from ..reports.safety import measure_safety
+from ..reports.tables import markdown_table
+from ..tensors import without_metadata
+from .downstream_data import Case
+from .downstream_pictures import Column, draw_arms
+from .guidance_measures import best_rising_tone, detail_energy, tissue_deviation
+from .readers import CleanReader
+from .rivals import REFERENCES, BiasCorrection, Classical, FromFiles, Item, Method, as_it_is, of_the_style
+from .style_guides import StyleGuides
+
+__all__ = ["MethodsReport", "check_references"]
+
+OURS, REFERENCE = "HQG-Net", "reference"
+CHAINS = {"N4": False, "N4, non-local means": True}
+_COLUMNS = {
+    "psnr": ("PSNR (dB)", "{:.2f}"),
+    "psnr_toned": ("best tone (dB)", "{:.2f}"),
+    "ssim": ("SSIM", "{:.3f}"),
+    "haarpsi": ("HaarPSI", "{:.3f}"),
+    "detail_energy": ("2-4 pixels", "{:.2f}"),
+    "new_structure": ("new", "{:.3f}"),
+    "lost_structure": ("lost", "{:.3f}"),
+    "dice_mean": ("Dice", "{:.3f}"),
+    "auc": ("AUC", "{:.3f}"),
+}
+_SHOWN = 3
+
+Row = dict[str, Any]
+
+
+class MethodsReport:
+    r"""Measure the network and other methods on the same images, against the references of every style.
+
+    The methods are
+
+    - ``input``: nothing is done;
+    - the results of other programs, ``others``;
+    - ``N4`` and ``N4, non-local means``, greyscale only: see :class:`scripts.experiments.classical.ClassicalChain`; its
+      settings are chosen on the validation images, for each style;
+    - ``HQG-Net``: every input under a guide study of the style;
+    - ``reference``: the bound.
+
+    Reported are, by style and method, means over the images: PSNR, SSIM and HaarPSI to the style's reference; PSNR with
+    the best tone, see :func:`best_rising_tone`; :func:`detail_energy`; new and lost structure of
+    :func:`scripts.reports.measure_safety` with the reference in the place of the input; with a
+    reader its scores and, in segmentation, :func:`tissue_deviation`.
+
+    Args:
+        styled: network and guides.
+        testing: items with ``image``, (C, *spatial), ``references`` by style, and perhaps ``label``, ``patient``.
+        validation: likewise.
+        preprocessing: reads and scales an item ``{"image": path}``.
+        output_dir: where ``methods.csv`` (a row per image), ``methods.md`` and the picture ``methods.png`` go.
+        others: by method, the folder of its results, or folders by style; see
+            :class:`scripts.experiments.rivals.FromFiles`.
+        reader: a downstream network that reads the results; None: there is none.
+
+    Raises:
+        InputError: when a folder of results is missing.
+    """
+
+    def __init__(
+        self,
+        styled: StyleGuides,
+        testing: Iterable[Item],
+        validation: Iterable[Item],
+        preprocessing: Callable[[Any], Any],
+        output_dir: str | Path,
+        others: Mapping[str, str | Mapping[str, str]] | None = None,
+        reader: CleanReader | None = None,
+    ) -> None:
+        self.styled = styled
+        self.testing, self.validation = testing, validation
+        self.others = [FromFiles(name, folders, preprocessing) for name, folders in (others or {}).items()]
+        self.output_dir = Path(output_dir)
+        self.reader = reader
+
+    def run(self) -> list[Row]:
+        """Measure, write the files, print the table; return the means by style and method.
+
+        Raises:
+            InputError: when there are no references, or a result of another program is missing or does not fit.
+        """
+        items, validation = list(self.testing), list(self.validation)
+        chains = self._chains(items, validation)
+        methods: dict[str, Method] = {
+            "input": as_it_is,
+            **{other.name: other for other in self.others},  # before N4: what is missing is found in time
+            **chains,
+            OURS: lambda item, style, number: self.styled.enhance(item["image"], style, number),
+            REFERENCE: of_the_style,
+        }
+        rows: list[Row] = []
+        means: list[Row] = []
+        pictures: dict[str, Column] = {}
+        for style, name in tqdm([(s, m) for s in self.styled.styles for m in methods], "comparing", disable=None):
+            given = [methods[name](item, style, number) for number, item in enumerate(items)]
+            results = [result for result in given if result is not None]
+            if not results:  # a method for other styles
+                continue
+            found = [self._measure(style, *each) for each in zip(results, items, strict=True)]
+            rows += [{"style": style, "method": name, **row} for row in found]
+            scores = self.reader.scores(results, items) if self.reader else {}
+            means.append({"style": style, "method": name, **_mean(found), **scores})
+            pictures.setdefault(name, [(result, None) for result in results[:_SHOWN]])
+        self._write(rows, means, [f"{name}, {note}" for name, chain in chains.items() for note in chain.notes()])
+        self._draw(pictures, items)
+        return means
+
+    def _chains(self, items: Sequence[Item], validation: Sequence[Item]) -> dict[str, Classical]:
+        """Return the classical methods, none for colour images; check that there are references."""
+        check_references(items, self.styled.styles, "testing")
+        if len(items[0]["image"]) > 1:
+            return {}
+        check_references(validation, self.styled.styles, "validation")
+        bias = BiasCorrection(validation, self.styled.slice_axis)
+        return {name: Classical(bias, denoises) for name, denoises in CHAINS.items()}
+
+    def _measure(self, style: str, result: torch.Tensor, item: Item) -> Row:
+        """Return the measures of one result."""
+        reference = of_the_style(item, style, 0)
+        axis = self.styled.planes_axis(result)
+        quality = image_quality(result, reference, self.styled.spatial_dims, self.styled.slice_axis)
+        toned = image_quality(
+            best_rising_tone(result, reference), reference, self.styled.spatial_dims, self.styled.slice_axis
+        )
+        safety = measure_safety(reference, result, slice_axis=axis).values
+        row = {
+            "patient": item.get("patient", ""),
+            "psnr": quality["psnr"],
+            "psnr_toned": toned["psnr"],
+            "ssim": quality["ssim"],
+            "haarpsi": quality["haarpsi"],
+            "detail_energy": detail_energy(result, reference, axis),
+            "new_structure": safety["new_structure"],
+            "lost_structure": safety["lost_structure"],
+        }
+        if self.reader and self.reader.task.image_labels:
+            classes = range(1, self.reader.task.num_classes)
+            deviations = tissue_deviation(result, item["label"], classes)
+            row |= {f"deviation_{name}": float(value) for name, value in zip(classes, deviations, strict=True)}
+        return row
+
+    def _write(self, rows: Sequence[Row], means: Sequence[Row], notes: Sequence[str]) -> None:
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with (
+            atomic_write(self.output_dir / "methods.csv") as unfinished,
+            unfinished.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        lines = _table(means)
+        if notes:
+            lines += ["", "Chosen on the validation images:", "", *(f"- {note}" for note in notes)]
+        if self.reader:
+            lines += ["", f"{self.reader.readers.describe()} for every seed."]
+        text = "\n".join(lines) + "\n"
+        with atomic_write(self.output_dir / "methods.md") as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+        print(f"{text}\nTable: {self.output_dir / 'methods.md'}\nPer image: {self.output_dir / 'methods.csv'}")
+
+    def _draw(self, columns: Mapping[str, Column], items: Sequence[Item]) -> None:
+        """Write the picture: a row per image, the first style that a method has."""
+        cases = [
+            Case(without_metadata(item["image"]), item["image"], None, case_name(item, f"case {number}"), item["image"])
+            for number, item in enumerate(items[:_SHOWN], start=1)
+        ]
+        draw_arms(columns, cases, self.styled.slice_axis, "Methods", self.output_dir / "methods.png")
+        print(f"Picture: {self.output_dir / 'methods.png'}", flush=True)
+
+
+def check_references(entries: Sequence[Mapping[str, Any]], styles: Sequence[str], name: str) -> None:
+    """Refuse entries of a datalist, or items, that lack the reference of a style.
+
+    Args:
+        entries: of a list.
+        styles: all of them.
+        name: of the list.
+
+    Raises:
+        InputError: when there are no entries, or one lacks a reference.
+    """
+    require(bool(entries), f'There is nothing to compare: the list "{name}" is empty.')
+    for entry in entries:
+        missing = [style for style in styles if style not in entry.get(REFERENCES, {})]
+        require(
+            not missing,
+            f'Methods are compared by references: give every entry of "{name}" "references" of {", ".join(missing)}.',
+        )
+
+
+def _mean(rows: Sequence[Row]) -> dict[str, float]:
+    names = [name for name, value in rows[0].items() if isinstance(value, float)]
+    return {name: float(np.nanmean([row[name] for row in rows])) for name in names}
+
+
+def _table(means: Sequence[Row]) -> list[str]:
+    names = [name for name in means[0] if name.startswith("deviation_")]
+    within = {name: (f"deviation, class {name.removeprefix('deviation_')}", "{:.3f}") for name in names}
+    columns = {name: column for name, column in (_COLUMNS | within).items() if any(name in row for row in means)}
+    body = [
+        (
+            row["style"],
+            row["method"],
+            *(
+                form.format(row[name]) if math.isfinite(row.get(name, math.nan)) and not _is_bound(row, name) else "–"
+                for name, (_, form) in columns.items()
+            ),
+        )
+        for row in means
+    ]
+    return markdown_table([("style", "method", *(title for title, _ in columns.values())), *body])
+
+
+def _is_bound(row: Row, name: str) -> bool:
+    """Whether a measure compares the reference with itself."""
+    return row["method"] == REFERENCE and name not in ("dice_mean", "auc") and not name.startswith("deviation_")
