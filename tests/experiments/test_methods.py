@@ -122,8 +122,9 @@ def test_a_reader_of_clean_images_reads_the_results(tmp_path: Path) -> None:
     network = UNet(2, 1, 3, channels=(4, 6), strides=(2,), norm="instance")
     readers = Readers(network, task, task.inferer(2, 2), 2, 2, 30, 2, 0.02, None, torch.device("cpu"))
     clean = [{"image": 0.6 * item(9)["label"] / 2, "label": item(9)["label"]}]
-    rows = compared(tmp_path, channels=1, reader=CleanReader(readers, clean, 0), others={})
+    rows = compared(tmp_path, reader=CleanReader(readers, clean, 0), classical=False)
     found = by_method(rows, "dark")
+    assert list(found) == ["input", "HQG-Net", "reference"]
     assert found["reference"]["dice_mean"] > 0.5
     assert {"deviation_1", "deviation_2"} <= set(found["input"])
     assert found["reference"]["deviation_1"] == pytest.approx(0.0, abs=1e-6)
@@ -131,6 +132,14 @@ def test_a_reader_of_clean_images_reads_the_results(tmp_path: Path) -> None:
     table = (tmp_path / "methods.md").read_text()
     assert "deviation, class 2" in table
     assert "S (UNet): 30 steps of 2 images" in table
+
+
+def test_a_reader_needs_labels(tmp_path: Path) -> None:
+    task = SegmentationTask(3)
+    readers = Readers(torch.nn.Identity(), task, task.inferer(2, 2), 2, 2, 1, 1, 0.02, None, torch.device("cpu"))
+    unlabelled = [{name: value for name, value in item(0).items() if name != "label"}]
+    with pytest.raises(InputError, match="downstream_steps to 0"):
+        compared(tmp_path, testing=unlabelled, reader=CleanReader(readers, [], 0))
 
 
 @pytest.mark.parametrize(

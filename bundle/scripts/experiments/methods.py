@@ -74,6 +74,7 @@ class MethodsReport:
         others: by method, the folder of its results, or folders by style; see
             :class:`scripts.experiments.rivals.FromFiles`.
         reader: a downstream network that reads the results; None: there is none.
+        classical: whether N4 and non-local means take part.
 
     Raises:
         InputError: when a folder of results is missing.
@@ -88,12 +89,14 @@ class MethodsReport:
         output_dir: str | Path,
         others: Mapping[str, str | Mapping[str, str]] | None = None,
         reader: CleanReader | None = None,
+        classical: bool = True,
     ) -> None:
         self.styled = styled
         self.testing, self.validation = testing, validation
         self.others = [FromFiles(name, folders, preprocessing) for name, folders in (others or {}).items()]
         self.output_dir = Path(output_dir)
         self.reader = reader
+        self.classical = classical
 
     def run(self) -> list[Row]:
         """Measure, write the files, print the table; return the means by style and method.
@@ -102,6 +105,11 @@ class MethodsReport:
             InputError: when there are no references, or a result of another program is missing or does not fit.
         """
         items, validation = list(self.testing), list(self.validation)
+        require(
+            self.reader is None or all("label" in item for item in items),
+            'A network that reads the results takes labels: give every entry of "testing" a "label", or set '
+            "downstream_steps to 0.",
+        )
         chains = self._chains(items, validation)
         methods: dict[str, Method] = {
             "input": as_it_is,
@@ -128,9 +136,9 @@ class MethodsReport:
         return means
 
     def _chains(self, items: Sequence[Item], validation: Sequence[Item]) -> dict[str, Classical]:
-        """Return the classical methods, none for colour images; check that there are references."""
+        """Return the classical methods, if wanted and possible; check that there are references."""
         check_references(items, self.styled.styles, "testing")
-        if len(items[0]["image"]) > 1:
+        if not self.classical or len(items[0]["image"]) > 1:
             return {}
         check_references(validation, self.styled.styles, "validation")
         bias = BiasCorrection(validation, self.styled.slice_axis)
@@ -174,7 +182,7 @@ class MethodsReport:
         if notes:
             lines += ["", "Chosen on the validation images:", "", *(f"- {note}" for note in notes)]
         if self.reader:
-            lines += ["", f"{self.reader.readers.describe()} for every seed."]
+            lines += ["", f"{self.reader.readers.describe()} for every method."]
         text = "\n".join(lines) + "\n"
         with atomic_write(self.output_dir / "methods.md") as unfinished:
             unfinished.write_text(text, encoding="utf-8")
