@@ -50,6 +50,14 @@ def test_methods_are_compared_and_a_reader_reads_them(run: Run, styled: str, tmp
     assert " Dice " in table
 
 
+def test_without_labels_there_is_no_reader(run: Run, styled: str, tmp_path: Path) -> None:
+    run(datalist=styled, task="none")
+    run("comparing", ("methods.yaml",), datalist=styled, task="none", classical=False)
+    table = (tmp_path / "output_dir" / "methods" / "methods.md").read_text()
+    assert "HQG-Net" in table
+    assert not any(word in table for word in (" N4 ", " Dice ", "S (UNet)"))
+
+
 def test_results_follow_guides_is_measured_on_the_same_datalist(run: Run, styled: str, tmp_path: Path) -> None:
     run(datalist=styled, task="none")
     run("guidance", ("guidance.yaml",), datalist=styled)
