@@ -8,8 +8,8 @@ RUN := $(CURDIR)/$(VENV)/bin/python
 # Images are nobody's business: neither MLflow nor anything else reports its use.
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= true
-# Threads spin for a moment only while they wait: long spinning costs half of the speed beside other programs, and none
-# at all (OMP_WAIT_POLICY=PASSIVE) as much on a machine that is idle.
+# Threads spin for a moment only while they wait. Long spinning costs a quarter of the speed beside other programs, and none
+# at all (OMP_WAIT_POLICY=PASSIVE) more than a third on a machine that is idle.
 export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 

@@ -24,6 +24,13 @@ def rician(signal: np.ndarray, sigma: float) -> np.ndarray:
     return magnitude
 
 
+def test_the_field_lies_where_it_was_sampled() -> None:
+    rows = np.linspace(-1, 1, 97, dtype=np.float32)
+    field = np.exp(0.5 * rows)[:, None] * np.ones(90, np.float32)
+    corrected = correct_bias(field, np.ones(field.shape, bool), levels=2, shrink=4)[4:-4, 4:-4]
+    assert corrected.std() / corrected.mean() < 0.02
+
+
 @pytest.mark.parametrize("volume", [False, True])
 def test_n4_flattens_a_field_and_keeps_fractions(volume: bool) -> None:
     field = np.linspace(0.5, 1.0, 48, dtype=np.float32)[:, None] * np.ones(48, np.float32)
@@ -41,6 +48,13 @@ def test_noise_is_measured_and_its_offset_taken_away() -> None:
     assert cleaned.mean() == pytest.approx(0.15, abs=0.02)
     assert cleaned.std() < 0.6 * planes.std()
     assert noise_level(0.5 + 0.05 * np.random.RandomState(1).randn(3, 48, 48)) == pytest.approx(0.05, rel=0.1)
+
+
+def test_empty_planes_say_nothing_about_noise() -> None:
+    planes = rician(np.full((3, 48, 48), 0.5, np.float32), sigma=0.05)
+    planes[0] = 0
+    assert noise_level(planes) == pytest.approx(0.05, rel=0.2)
+    assert noise_level(np.zeros((2, 16, 16), np.float32)) == 0.0
 
 
 def test_no_strength_leaves_the_planes_as_they_are() -> None:

@@ -131,7 +131,16 @@ def test_a_reader_of_clean_images_reads_the_results(tmp_path: Path) -> None:
     assert found["input"]["deviation_1"] > 0.005
     table = (tmp_path / "methods.md").read_text()
     assert "deviation, class 2" in table
-    assert "S (UNet): 30 steps of 2 images" in table
+    assert "One S (UNet): 30 steps of 2 images" in table
+
+
+def test_results_are_looked_for_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    with pytest.raises(InputError, match='Copy should have one file for "p0"'):
+        compared(tmp_path, others={"Copy": {"bright": str(tmp_path / "others")}}, reader=None)
+    twins = [item(0), item(0)]
+    with pytest.raises(InputError, match="several are called p0"):
+        compared(tmp_path, testing=twins, others={"Copy": str(tmp_path / "others")})
 
 
 def test_a_reader_needs_labels(tmp_path: Path) -> None:
@@ -149,7 +158,12 @@ def test_a_reader_needs_labels(tmp_path: Path) -> None:
         ({"testing": [{"image": torch.rand(1, SIZE, SIZE)}]}, 'entry of "testing" "references" of dark, bright'),
         ({"validation": []}, '"validation" is empty'),
         ({"validation": [{**item(5), "references": {"dark": torch.rand(1, SIZE, SIZE)}}]}, "of bright"),
+        ({"testing": [{**item(5), "references": dict.fromkeys(LEVELS, torch.rand(1, 16, 16))}]}, "on the grid of"),
         ({"others": {"Copy": "/nowhere"}}, "nowhere"),
+        ({"others": {"Copy": ""}}, "results of Copy are missing"),
+        ({"others": "/nowhere"}, "--others"),
+        ({"others": {"N4": "/"}}, "N4 stands in the table already"),
+        ({"others": {"Copy": {"drak": "/"}}}, "style drak; the styles are dark, bright"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, arguments: dict[str, Any], word: str) -> None:

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 
 from scripts.errors import InputError
 from scripts.experiments.rivals import FromFiles
+from scripts.io import PATIENT_SPACE, SPACE
 
 SHAPE = (1, 8, 8)
 
@@ -51,7 +52,7 @@ def test_what_is_missing_double_or_of_another_size_is_named(tmp_path: Path) -> N
     with pytest.raises(InputError, match="nowhere"):
         FromFiles("Other", str(tmp_path / "nowhere"), read)
     method = FromFiles("Other", str(tmp_path), read)
-    with pytest.raises(InputError, match='one result for "P1" .* not none'):
+    with pytest.raises(InputError, match='one file for "P1" .* not none'):
         method(item("P1.nii"), "a", 0)
     write(tmp_path, "P1.nii", "0.5 9 9")
     with pytest.raises(InputError, match="results lie on the grid of their input"):
@@ -59,3 +60,13 @@ def test_what_is_missing_double_or_of_another_size_is_named(tmp_path: Path) -> N
     write(tmp_path / "sub", "P1.png", "0.5")
     with pytest.raises(InputError, match=r"not .*P1\.nii.*P1\.png"):
         method(item("P1.nii"), "a", 0)
+
+
+def test_a_result_that_lies_elsewhere_in_the_patient_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "P1.nii").touch()
+    lies = {"filename_or_obj": "P1.nii", SPACE: PATIENT_SPACE}
+    flipped = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0]))
+    source = {"image": MetaTensor(torch.zeros(SHAPE), affine=torch.eye(4), meta=lies)}
+    result = {"image": MetaTensor(torch.zeros(SHAPE), affine=flipped, meta=lies)}
+    with pytest.raises(InputError, match="voxels away from its input"):
+        FromFiles("Other", str(tmp_path), lambda found: result)(source, "a", 0)

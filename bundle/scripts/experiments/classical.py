@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional as F
 
 from ..errors import InputError
 
@@ -51,6 +50,7 @@ def correct_bias(image: Planes, inside: npt.NDArray[np.bool_], levels: int = 4, 
         shrink: every how many rows and columns are looked at.
     """
     import itk  # takes long
+    from scipy import ndimage
 
     step = (slice(None),) * (image.ndim - 2) + (slice(None, None, shrink),) * 2
     source = itk.image_from_array(np.ascontiguousarray(image[step] + _OFFSET, dtype=np.float32))
@@ -62,15 +62,15 @@ def correct_bias(image: Planes, inside: npt.NDArray[np.bool_], levels: int = 4, 
     corrector.Update()
     # The filter's own output is rounded to whole numbers for volumes.
     lattice = corrector.GetLogBiasFieldControlPointLattice()
-    field = torch.from_numpy(itk.array_from_image(corrector.ReconstructBiasField(lattice)))
-    mode = "bilinear" if image.ndim == 2 else "trilinear"
-    whole = F.interpolate(field[None, None].float(), size=image.shape, mode=mode, align_corners=False)[0, 0]
-    corrected: Planes = image / whole.exp().numpy()
+    field = itk.array_from_image(corrector.ReconstructBiasField(lattice))
+    places = np.indices(image.shape, np.float32)
+    places[-2:] /= shrink  # the field was sampled at rows and columns 0, shrink, 2 shrink ...
+    corrected: Planes = image / np.exp(ndimage.map_coordinates(field, places, order=1, mode="nearest"))
     return corrected
 
 
 def noise_level(planes: Planes) -> float:
-    """Return the standard deviation of the noise: the median over the planes of wavelet estimates.
+    """Return the standard deviation of the noise: the median over the planes that show something of wavelet estimates.
 
     Each is the median absolute deviation of the finest diagonal details (Donoho and Johnstone 1994).
 
@@ -78,7 +78,8 @@ def noise_level(planes: Planes) -> float:
         planes: (planes, rows, columns).
     """
     estimate = scikit_image("restoration").estimate_sigma
-    return float(np.median([estimate(plane) for plane in planes]))
+    found = [estimate(plane) for plane in planes if plane.max() > plane.min()]  # an empty plane has none
+    return float(np.median(found)) if found else 0.0
 
 
 def denoise(planes: Planes, sigma: float, strength: float) -> Planes:
@@ -139,7 +140,7 @@ class ClassicalChain:
     gain: float = field(default=1.0, init=False)
 
     def __post_init__(self) -> None:
-        """Miss scikit-image now, not after other work."""
+        """Look for scikit-image now, not after other work."""
         scikit_image("restoration")
 
     def correct(self, image: torch.Tensor, levels: int) -> Planes:

@@ -360,7 +360,7 @@ class DownstreamExperiment:
         facts = [
             f"{len({case.patient for case in data.testing})} held-out patients, {len(data.labelled)} labelled "
             f"low-quality and {len(data.clean)} labelled high-quality training images.",
-            self.readers.describe() + " in every arm.",
+            self.readers.describe() + "; the same initial weights, draws and augmentation in every arm.",
         ]
         kind = "slices" if self.slicing.spatial_dims == 2 else "volumes"
         _write_text(self.output_dir / "downstream.md", self.tables.markdown(rows, facts, kind))

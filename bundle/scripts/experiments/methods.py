@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..errors import require
 from ..files import atomic_write
 from ..handlers.metrics import image_quality
 from ..handlers.panels import case_name
+from ..io import image_stem
 from ..reports.safety import measure_safety
 from ..reports.tables import markdown_table
 from ..tensors import without_metadata
@@ -93,7 +95,7 @@ class MethodsReport:
     ) -> None:
         self.styled = styled
         self.testing, self.validation = testing, validation
-        self.others = [FromFiles(name, folders, preprocessing) for name, folders in (others or {}).items()]
+        self.others = [FromFiles(name, folders, preprocessing) for name, folders in _checked(others, styled).items()]
         self.output_dir = Path(output_dir)
         self.reader = reader
         self.classical = classical
@@ -110,10 +112,11 @@ class MethodsReport:
             'A network that reads the results takes labels: give every entry of "testing" a "label", or set '
             "downstream_steps to 0.",
         )
+        self._find_results(items)
         chains = self._chains(items, validation)
         methods: dict[str, Method] = {
             "input": as_it_is,
-            **{other.name: other for other in self.others},  # before N4: what is missing is found in time
+            **{other.name: other for other in self.others},
             **chains,
             OURS: lambda item, style, number: self.styled.enhance(item["image"], style, number),
             REFERENCE: of_the_style,
@@ -134,6 +137,18 @@ class MethodsReport:
         self._write(rows, means, [f"{name}, {note}" for name, chain in chains.items() for note in chain.notes()])
         self._draw(pictures, items)
         return means
+
+    def _find_results(self, items: Sequence[Item]) -> None:
+        """Look for all results of other programs, before work that takes minutes."""
+        if not self.others:
+            return
+        stems = [image_stem(Path(item["image"].meta["filename_or_obj"]).name) for item in items]
+        double = sorted({stem for stem in stems if stems.count(stem) > 1})
+        require(
+            not double, f"Results are found by the names of their inputs, and several are called {', '.join(double)}."
+        )
+        for other, style, item in itertools.product(self.others, self.styled.styles, items):
+            other.file_of(item, style)
 
     def _chains(self, items: Sequence[Item], validation: Sequence[Item]) -> dict[str, Classical]:
         """Return the classical methods, if wanted and possible; check that there are references."""
@@ -182,7 +197,7 @@ class MethodsReport:
         if notes:
             lines += ["", "Chosen on the validation images:", "", *(f"- {note}" for note in notes)]
         if self.reader:
-            lines += ["", f"{self.reader.readers.describe()} for every method."]
+            lines += ["", f"One {self.reader.readers.describe()}; trained on clean images, it reads all results."]
         text = "\n".join(lines) + "\n"
         with atomic_write(self.output_dir / "methods.md") as unfinished:
             unfinished.write_text(text, encoding="utf-8")
@@ -198,16 +213,16 @@ class MethodsReport:
         print(f"Picture: {self.output_dir / 'methods.png'}", flush=True)
 
 
-def check_references(entries: Sequence[Mapping[str, Any]], styles: Sequence[str], name: str) -> None:
-    """Refuse entries of a datalist, or items, that lack the reference of a style.
+def check_references(entries: Sequence[Item], styles: Sequence[str], name: str) -> None:
+    """Refuse items that lack the reference of a style, or have one of another shape.
 
     Args:
-        entries: of a list.
+        entries: of a list, prepared.
         styles: all of them.
         name: of the list.
 
     Raises:
-        InputError: when there are no entries, or one lacks a reference.
+        InputError: when there are no entries, or a reference is missing or has another shape than its image.
     """
     require(bool(entries), f'There is nothing to compare: the list "{name}" is empty.')
     for entry in entries:
@@ -216,6 +231,36 @@ def check_references(entries: Sequence[Mapping[str, Any]], styles: Sequence[str]
             not missing,
             f'Methods are compared by references: give every entry of "{name}" "references" of {", ".join(missing)}.',
         )
+        for style in styles:
+            found, wanted = tuple(entry[REFERENCES][style].shape), tuple(entry["image"].shape)
+            require(
+                found == wanted,
+                f'The reference of {style} of "{entry.get("patient", "an entry")}" in "{name}" has the shape {found}, '
+                f"its image {wanted}: references lie on the grid of their image.",
+            )
+
+
+def _checked(others: Any, styled: StyleGuides) -> dict[str, Any]:
+    """Return the folders of other programs' results by method.
+
+    Raises:
+        InputError: when they are no mapping, or name a method of this table or a style that is not there.
+    """
+    others = others or {}
+    require(
+        isinstance(others, Mapping),
+        "others names the folder of each method's results: --others \"{'CycleGAN': '/path/to/results'}\".",
+    )
+    own = [name for name in others if name in ("input", *CHAINS, OURS, REFERENCE)]
+    require(not own, f"others: {', '.join(own)} stands in the table already; take another name.")
+    for name, folders in others.items():
+        unknown = [style for style in folders if style not in styled.styles] if isinstance(folders, Mapping) else []
+        require(
+            not unknown,
+            f"others: {name} has results of the style {', '.join(map(str, unknown))}; the styles are "
+            f"{', '.join(styled.styles)}.",
+        )
+    return dict(others)
 
 
 def _mean(rows: Sequence[Row]) -> dict[str, float]:

@@ -67,7 +67,7 @@ class Readers:
         """Return a sentence on S and its training, without its full stop."""
         return (
             f"S ({type(self.downstream).__name__}): {self.steps} steps of {self.batch_size} images, Adam at "
-            f"{self.learning_rate:g} along a cosine; the same initial weights, draws and augmentation"
+            f"{self.learning_rate:g} along a cosine"
         )
 
     def items(self, images: Sequence[torch.Tensor], cases: Sequence[Case]) -> list[Item]:

@@ -14,6 +14,7 @@ import torch
 from ..errors import InputError, require
 from ..io import image_stem
 from ..tensors import without_metadata
+from ..transforms.loading import LARGEST_DISTANCE, distance_between_grids
 from .classical import LEVELS, ClassicalChain, Planes
 
 __all__ = ["REFERENCES", "BiasCorrection", "Classical", "FromFiles", "Method", "as_it_is", "of_the_style"]
@@ -110,28 +111,46 @@ class FromFiles:
         self.name = name
         self.preprocessing = preprocessing
         self.folders = folders
-        every = [folders] if isinstance(folders, str) else folders.values()
-        missing = [folder for folder in every if not Path(folder).is_dir()]
+        every = list(folders.values()) if isinstance(folders, Mapping) else [folders]
+        missing = [str(folder) for folder in every if not folder or not Path(str(folder)).is_dir()]
         require(not missing, f'The results of {name} are missing: there is no folder "{", ".join(missing)}".')
 
     def __call__(self, item: Item, style: str, number: int) -> torch.Tensor | None:
         """Return the result of an item, None when there is no folder for the style.
 
         Raises:
-            InputError: when the file is missing, has a twin, or has another shape than the input.
+            InputError: when the file is missing or has a twin, or does not lie on the grid of the input.
         """
-        folder = self.folders if isinstance(self.folders, str) else self.folders.get(style)
+        file = self.file_of(item, style)
+        if file is None:
+            return None
+        result = self.preprocessing({"image": str(file)})["image"]
+        if result.shape != item["image"].shape:
+            raise InputError(
+                f'"{file}" has the shape {tuple(result.shape)}, its input {tuple(item["image"].shape)}: '
+                "results lie on the grid of their input."
+            )
+        distance = distance_between_grids(result, item["image"])
+        if distance is not None and distance > LARGEST_DISTANCE:
+            raise InputError(
+                f'"{file}" lies up to {distance:.3g} voxels away from its input, by their headers: give results the '
+                "affine matrix of their input."
+            )
+        plain: torch.Tensor = without_metadata(result)
+        return plain
+
+    def file_of(self, item: Item, style: str) -> Path | None:
+        """Return the file of the result of an item, None when there is no folder for the style.
+
+        Raises:
+            InputError: when it is missing or has a twin.
+        """
+        folder = self.folders.get(style) if isinstance(self.folders, Mapping) else self.folders
         if folder is None:
             return None
         stem = image_stem(Path(item["image"].meta["filename_or_obj"]).name)
         found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and image_stem(path.name) == stem)
         if len(found) != 1:
             there = ", ".join(f'"{path}"' for path in found) or "none"
-            raise InputError(f'{self.name} should have one result for "{stem}" in "{folder}", not {there}.')
-        result: torch.Tensor = without_metadata(self.preprocessing({"image": str(found[0])})["image"])
-        if result.shape != item["image"].shape:
-            raise InputError(
-                f'"{found[0]}" has the shape {tuple(result.shape)}, its input {tuple(item["image"].shape)}: '
-                "results lie on the grid of their input."
-            )
-        return result
+            raise InputError(f'{self.name} should have one file for "{stem}" in "{folder}", not {there}.')
+        return found[0]

@@ -255,7 +255,7 @@ class CheckImaged(MapTransform):
                 f"{name} is {_times(label.shape[1:])} but its image {image_name} is {_times(image.shape[1:])}: "
                 "give the label that was drawn on that image"
             )
-        distance = _distance_between_grids(label, image)
+        distance = distance_between_grids(label, image)
         if distance is not None and distance > LARGEST_DISTANCE:
             raise InputError(
                 f"{name} lies up to {distance:.3g} voxels away from its image {image_name}, by their headers: resample "
@@ -279,7 +279,7 @@ def values_in_words(values: Sequence[float], most: int = 8) -> str:
     return f"the value{'s' * (len(words) != 1)} {', '.join(shown)}"
 
 
-def _distance_between_grids(label: torch.Tensor, image: torch.Tensor) -> float | None:
+def distance_between_grids(label: torch.Tensor, image: torch.Tensor) -> float | None:
     """Largest distance of a corner of two grids of one shape, in the smallest voxel size of the image.
 
     None where a file does not say where its voxels lie in the patient.
