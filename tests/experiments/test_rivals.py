@@ -51,15 +51,14 @@ def test_folders_by_style_leave_other_styles_out(tmp_path: Path) -> None:
 def test_what_is_missing_double_or_of_another_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         FromFiles("Other", str(tmp_path / "nowhere"), read)
-    method = FromFiles("Other", str(tmp_path), read)
     with pytest.raises(InputError, match='one file for "P1" .* not none'):
-        method(item("P1.nii"), "a", 0)
+        FromFiles("Other", str(tmp_path), read)(item("P1.nii"), "a", 0)
     write(tmp_path, "P1.nii", "0.5 9 9")
     with pytest.raises(InputError, match="results lie on the grid of their input"):
-        method(item("P1.nii"), "a", 0)
+        FromFiles("Other", str(tmp_path), read)(item("P1.nii"), "a", 0)
     write(tmp_path / "sub", "P1.png", "0.5")
     with pytest.raises(InputError, match=r"not .*P1\.nii.*P1\.png"):
-        method(item("P1.nii"), "a", 0)
+        FromFiles("Other", str(tmp_path), read)(item("P1.nii"), "a", 0)
 
 
 def test_a_result_that_lies_elsewhere_in_the_patient_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import InputError, require
 from ..files import atomic_write
+from ..reports.tables import write_csv
 from .ablation_tables import AblationTables, Measured
 from .ablation_variants import DEFAULT_VARIANTS, find_variants
 from .jobs import Evaluation, Experiment, Step, Training, listed, run_with_commands, whole_numbers
@@ -59,14 +60,7 @@ class AblationRun(Experiment):
         text = tables.markdown()
         with atomic_write(self.output / "ablation.md") as unfinished:
             unfinished.write_text(text, encoding="utf-8")
-        rows = tables.rows()
-        with (
-            atomic_write(self.output / "ablation.csv") as unfinished,
-            unfinished.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.output / "ablation.csv", tables.rows())
         print(text, flush=True)
         print(f'Tables: "{self.output / "ablation.md"}" and "{self.output / "ablation.csv"}"', flush=True)
 

@@ -161,10 +161,10 @@ class ClassicalChain:
         wanted = [self._planes(reference) for reference in references]
         best = -np.inf
         strengths = STRENGTHS if self.denoises else STRENGTHS[:1]
-        for levels, strength, masked in itertools.product(corrected, strengths, (False, True)):
-            cleaned = [_cleaned(planes, strength, masked) for planes in corrected[levels]]
-            for gamma in GAMMAS:
-                curved = [planes**gamma for planes in cleaned]
+        for levels, strength in itertools.product(corrected, strengths):
+            cleaned = [_cleaned(planes, strength) for planes in corrected[levels]]
+            for masked, gamma in itertools.product((False, True), GAMMAS):
+                curved = [(planes * head if masked else planes) ** gamma for planes, head in cleaned]
                 gain = _sum_of_products(curved, wanted) / max(_sum_of_products(curved, curved), 1e-12)
                 psnr = float(np.mean([_psnr(gain * x, y) for x, y in zip(curved, wanted, strict=True)]))
                 if psnr > best:
@@ -173,8 +173,8 @@ class ClassicalChain:
 
     def apply(self, corrected: Planes, image: torch.Tensor) -> torch.Tensor:
         """Return the result of an image, of its shape: its corrected planes cleaned, masked and with the tone."""
-        cleaned = _cleaned(corrected, self.strength, self.masked)
-        toned = (self.gain * cleaned**self.gamma).clip(max=1)
+        cleaned, head = _cleaned(corrected, self.strength)
+        toned = (self.gain * (cleaned * head if self.masked else cleaned) ** self.gamma).clip(max=1)
         volume = toned[0] if image.ndim == 3 else np.moveaxis(toned, 0, self.slice_axis)
         return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None]
 
@@ -189,12 +189,11 @@ class ClassicalChain:
         return np.ascontiguousarray(values[None] if values.ndim == 2 else np.moveaxis(values, self.slice_axis, 0))
 
 
-def _cleaned(planes: Planes, strength: float, masked: bool) -> Planes:
-    """Return denoised planes, the bright end of whose head is 1: fields and coils scale images at will."""
+def _cleaned(planes: Planes, strength: float) -> tuple[Planes, npt.NDArray[np.bool_]]:
+    """Return denoised planes and their head, whose bright end is 1: fields and coils scale images at will."""
     smooth = denoise(planes, noise_level(planes), strength)
     head = head_mask(smooth)
-    scaled = smooth / max(float(np.percentile(smooth[head], BRIGHT)), 1e-6)
-    return scaled * head if masked else scaled
+    return smooth / max(float(np.percentile(smooth[head], BRIGHT)), 1e-6), head
 
 
 def _sum_of_products(some: Sequence[Planes], others: Sequence[Planes]) -> float:

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import copy
-import csv
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +23,7 @@ from ..data import IMAGE
 from ..errors import InputError
 from ..files import atomic_write
 from ..handlers.checkpoint import load_model
+from ..reports.tables import write_csv
 from ..tasks import Task
 from .costs import load_costs
 from .downstream_arms import ArmFolder
@@ -141,16 +140,16 @@ class DownstreamExperiment:
         self.label_budgets = tuple(dict.fromkeys(label_budgets))
         self.device = torch.device(device)
         self.readers = Readers(
-            downstream,
-            task,
-            task_inferer or task.inferer(spatial_dims, slice_axis),
-            spatial_dims,
-            slice_axis,
-            steps,
-            batch_size,
-            learning_rate,
-            random_transforms,
-            self.device,
+            downstream=downstream,
+            task=task,
+            inferer=task_inferer or task.inferer(spatial_dims, slice_axis),
+            spatial_dims=spatial_dims,
+            slice_axis=slice_axis,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            random_transforms=random_transforms,
+            device=self.device,
         )
         self.slicing = self.readers.slicing
         self.panel_cases = panel_cases
@@ -352,11 +351,7 @@ class DownstreamExperiment:
         """Write the tables with the seeds of this run that are finished; return their rows."""
         rows = [row for seed, fingerprint in current.items() for row in self._read(seed, fingerprint) or ()]
         names = ["protocol", "arm", "labels", "seed", *score_names(self.task), "psnr", "ssim"]
-        lines = io.StringIO(newline="")
-        writer = csv.DictWriter(lines, fieldnames=names)
-        writer.writeheader()
-        writer.writerows(rows)
-        _write_text(self.output_dir / "downstream.csv", lines.getvalue())
+        write_csv(self.output_dir / "downstream.csv", rows, names)
         facts = [
             f"{len({case.patient for case in data.testing})} held-out patients, {len(data.labelled)} labelled "
             f"low-quality and {len(data.clean)} labelled high-quality training images.",

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +13,16 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from ..data.entries import REFERENCES
 from ..errors import InputError, require
-from ..handlers.metrics import image_quality
+from ..handlers.metrics import image_psnr
 from ..handlers.panels import compose_panel
 from ..networks import HQGNet
-from ..reports.safety import measure_safety
+from ..reports.tables import write_csv
 from ..tensors import without_metadata
 from ..visualize import display_plane
 from .guidance_measures import (
-    detail_energy,
+    against_reference,
     follow_slope,
     match_histogram,
     rank_correlation,
@@ -30,8 +30,7 @@ from .guidance_measures import (
     tissue_means,
 )
 from .guidance_tables import guidance_table
-from .rivals import REFERENCES
-from .style_guides import StyleGuides
+from .style_guides import StyleGuides, require_two_styles
 
 __all__ = ["GuidanceReport", "check_guidance_data"]
 
@@ -183,24 +182,18 @@ class GuidanceReport:
     ) -> Row:
         """Return the measures of one result that need references."""
         reference = references[style]
-        axis = self.styled.planes_axis(result)
+        measures = against_reference(result, reference, self.spatial_dims, self.slice_axis)
 
-        def quality(image: torch.Tensor, of: torch.Tensor) -> dict[str, float]:
-            return image_quality(image, of, self.spatial_dims, self.slice_axis)
+        def psnr(image: torch.Tensor, of: torch.Tensor) -> float:
+            return image_psnr(image, of, self.spatial_dims, self.slice_axis)
 
-        own = quality(result, reference)
-        others = [quality(result, references[other])["psnr"] for other in references if other != style]
-        safety = measure_safety(reference, result, slice_axis=axis).values
+        others = [psnr(result, references[other]) for other in references if other != style]
         return {
-            "own": own["psnr"],
-            "prototype": quality(unguided, reference)["psnr"],
+            "own": measures.pop("psnr"),
+            "prototype": psnr(unguided, reference),
             "other": sum(others) / len(others) if others else math.nan,
-            "matched": quality(match_histogram(unguided, guide), reference)["psnr"],
-            "ssim": own["ssim"],
-            "haarpsi": own["haarpsi"],
-            "detail_energy": detail_energy(result, reference, axis),
-            "new_structure": safety["new_structure"],
-            "lost_structure": safety["lost_structure"],
+            "matched": psnr(match_histogram(unguided, guide), reference),
+            **measures,
         }
 
     def _panel_rows(
@@ -223,10 +216,7 @@ class GuidanceReport:
 
     def _write(self, rows: Sequence[Row], cases: Sequence[Mapping[str, Any]]) -> None:
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with (self.output_dir / "guidance.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.output_dir / "guidance.csv", rows)
         compose_panel(cases, title="The same inputs under guides of different styles").save(
             self.output_dir / "guidance.png"
         )
@@ -243,11 +233,7 @@ def check_guidance_data(guides: Sequence[Mapping[str, Any]], inputs: Sequence[Ma
         InputError: when there are fewer than two styles, nothing to test, or an entry without a label.
     """
     styled = [entry for entry in guides if "style" in entry]
-    require(
-        len({entry["style"] for entry in styled}) >= 2,
-        "Whether results follow their guide takes guides of two styles: give the high-quality entries of the datalist "
-        'a "style".',
-    )
+    require_two_styles({entry["style"] for entry in styled})
     require(bool(inputs), "There is nothing to test: the list of test entries is empty.")
     require(
         all("label" in entry for entry in (*styled, *inputs)),

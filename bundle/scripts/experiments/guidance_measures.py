@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from ..handlers.metrics import image_quality
 from ..networks import WaveletTransform
+from ..reports.safety import measure_safety
 
 __all__ = [
+    "against_reference",
     "best_rising_tone",
     "detail_energy",
     "follow_slope",
@@ -99,6 +102,30 @@ def match_histogram(image: torch.Tensor, guide: torch.Tensor, quantiles: int = 2
             mapped = np.interp(values, np.quantile(values, share), np.quantile(wanted, share))
             matched[channel][inside] = torch.from_numpy(mapped).to(matched)
     return matched
+
+
+def against_reference(
+    image: torch.Tensor, reference: torch.Tensor, spatial_dims: int = 2, slice_axis: int = 2
+) -> dict[str, float]:
+    """Return what is measured of a result against a reference of its style.
+
+    ``psnr`` (dB), ``ssim``, ``haarpsi``; ``detail_energy``, see :func:`detail_energy`; ``new_structure`` and
+    ``lost_structure`` of :func:`scripts.reports.measure_safety` with the reference in the place of the input.
+
+    Args:
+        image: (C, *spatial).
+        reference: of the same shape.
+        spatial_dims: number of spatial dimensions of the network.
+        slice_axis: spatial axis of a volume along which its slices are stacked.
+    """
+    axis = slice_axis if image.ndim == 4 else None
+    quality = image_quality(image, reference, spatial_dims, slice_axis)
+    safety = measure_safety(reference, image, slice_axis=axis).values
+    return {
+        **{name: quality[name] for name in ("psnr", "ssim", "haarpsi")},
+        "detail_energy": detail_energy(image, reference, axis),
+        **{name: safety[name] for name in ("new_structure", "lost_structure")},
+    }
 
 
 def detail_energy(image: torch.Tensor, reference: torch.Tensor, slice_axis: int | None = None) -> float:

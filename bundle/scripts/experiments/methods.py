@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,19 +14,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..data.entries import REFERENCES
 from ..errors import require
 from ..files import atomic_write
-from ..handlers.metrics import image_quality
+from ..handlers.metrics import image_psnr
 from ..handlers.panels import case_name
-from ..io import image_stem
-from ..reports.safety import measure_safety
-from ..reports.tables import markdown_table
+from ..reports.tables import markdown_table, write_csv
 from ..tensors import without_metadata
+from ..transforms.loading import check_same_grid
 from .downstream_data import Case
 from .downstream_pictures import Column, draw_arms
-from .guidance_measures import best_rising_tone, detail_energy, tissue_deviation
+from .guidance_measures import against_reference, best_rising_tone, tissue_deviation
 from .readers import CleanReader
-from .rivals import REFERENCES, BiasCorrection, Classical, FromFiles, Item, Method, as_it_is, of_the_style
+from .rivals import BiasCorrection, Classical, FromFiles, Item, Method, as_it_is, of_the_style, stem_of
 from .style_guides import StyleGuides
 
 __all__ = ["MethodsReport", "check_references"]
@@ -142,7 +141,7 @@ class MethodsReport:
         """Look for all results of other programs, before work that takes minutes."""
         if not self.others:
             return
-        stems = [image_stem(Path(item["image"].meta["filename_or_obj"]).name) for item in items]
+        stems = [stem_of(item) for item in items]
         double = sorted({stem for stem in stems if stems.count(stem) > 1})
         require(
             not double, f"Results are found by the names of their inputs, and several are called {', '.join(double)}."
@@ -162,21 +161,11 @@ class MethodsReport:
     def _measure(self, style: str, result: torch.Tensor, item: Item) -> Row:
         """Return the measures of one result."""
         reference = of_the_style(item, style, 0)
-        axis = self.styled.planes_axis(result)
-        quality = image_quality(result, reference, self.styled.spatial_dims, self.styled.slice_axis)
-        toned = image_quality(
-            best_rising_tone(result, reference), reference, self.styled.spatial_dims, self.styled.slice_axis
-        )
-        safety = measure_safety(reference, result, slice_axis=axis).values
+        planes = self.styled.spatial_dims, self.styled.slice_axis
         row = {
             "patient": item.get("patient", ""),
-            "psnr": quality["psnr"],
-            "psnr_toned": toned["psnr"],
-            "ssim": quality["ssim"],
-            "haarpsi": quality["haarpsi"],
-            "detail_energy": detail_energy(result, reference, axis),
-            "new_structure": safety["new_structure"],
-            "lost_structure": safety["lost_structure"],
+            **against_reference(result, reference, *planes),
+            "psnr_toned": image_psnr(best_rising_tone(result, reference), reference, *planes),
         }
         if self.reader and self.reader.task.image_labels:
             classes = range(1, self.reader.task.num_classes)
@@ -186,13 +175,7 @@ class MethodsReport:
 
     def _write(self, rows: Sequence[Row], means: Sequence[Row], notes: Sequence[str]) -> None:
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with (
-            atomic_write(self.output_dir / "methods.csv") as unfinished,
-            unfinished.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(self.output_dir / "methods.csv", rows)
         lines = _table(means)
         if notes:
             lines += ["", "Chosen on the validation images:", "", *(f"- {note}" for note in notes)]
@@ -214,7 +197,7 @@ class MethodsReport:
 
 
 def check_references(entries: Sequence[Item], styles: Sequence[str], name: str) -> None:
-    """Refuse items that lack the reference of a style, or have one of another shape.
+    """Refuse items that lack the reference of a style, or have one on another grid.
 
     Args:
         entries: of a list, prepared.
@@ -222,7 +205,7 @@ def check_references(entries: Sequence[Item], styles: Sequence[str], name: str) 
         name: of the list.
 
     Raises:
-        InputError: when there are no entries, or a reference is missing or has another shape than its image.
+        InputError: when there are no entries, or a reference is missing or lies on another grid than its image.
     """
     require(bool(entries), f'There is nothing to compare: the list "{name}" is empty.')
     for entry in entries:
@@ -232,11 +215,14 @@ def check_references(entries: Sequence[Item], styles: Sequence[str], name: str) 
             f'Methods are compared by references: give every entry of "{name}" "references" of {", ".join(missing)}.',
         )
         for style in styles:
-            found, wanted = tuple(entry[REFERENCES][style].shape), tuple(entry["image"].shape)
-            require(
-                found == wanted,
-                f'The reference of {style} of "{entry.get("patient", "an entry")}" in "{name}" has the shape {found}, '
-                f"its image {wanted}: references lie on the grid of their image.",
+            check_same_grid(
+                (
+                    f'the reference of {style} of "{entry.get("patient", "an entry")}" in "{name}"',
+                    entry[REFERENCES][style],
+                ),
+                ("its image", entry["image"]),
+                "references lie on the grid of their image",
+                "give references the affine matrix of their image",
             )
 
 

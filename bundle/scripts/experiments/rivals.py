@@ -11,20 +11,24 @@ from typing import Any
 
 import torch
 
+from ..data.entries import REFERENCES
 from ..errors import InputError, require
 from ..io import image_stem
 from ..tensors import without_metadata
-from ..transforms.loading import LARGEST_DISTANCE, distance_between_grids
+from ..transforms.loading import check_same_grid
 from .classical import LEVELS, ClassicalChain, Planes
 
-__all__ = ["REFERENCES", "BiasCorrection", "Classical", "FromFiles", "Method", "as_it_is", "of_the_style"]
-
-REFERENCES = "references"
+__all__ = ["BiasCorrection", "Classical", "FromFiles", "Method", "as_it_is", "of_the_style", "stem_of"]
 
 Item = Mapping[str, Any]
 Method = Callable[[Item, str, int], torch.Tensor | None]
 """From an item with ``image``, (C, *spatial), a style and the item's number to the result, of the image's shape; None
 where the method has none for this style."""
+
+
+def stem_of(item: Item) -> str:
+    """Return the name of an item's file or folder, without suffix."""
+    return image_stem(Path(item["image"].meta["filename_or_obj"]).name)
 
 
 def as_it_is(item: Item, style: str, number: int) -> torch.Tensor:
@@ -111,6 +115,7 @@ class FromFiles:
         self.name = name
         self.preprocessing = preprocessing
         self.folders = folders
+        self._found: dict[str, dict[str, list[Path]]] = {}
         every = list(folders.values()) if isinstance(folders, Mapping) else [folders]
         missing = [str(folder) for folder in every if not folder or not Path(str(folder)).is_dir()]
         require(not missing, f'The results of {name} are missing: there is no folder "{", ".join(missing)}".')
@@ -125,17 +130,12 @@ class FromFiles:
         if file is None:
             return None
         result = self.preprocessing({"image": str(file)})["image"]
-        if result.shape != item["image"].shape:
-            raise InputError(
-                f'"{file}" has the shape {tuple(result.shape)}, its input {tuple(item["image"].shape)}: '
-                "results lie on the grid of their input."
-            )
-        distance = distance_between_grids(result, item["image"])
-        if distance is not None and distance > LARGEST_DISTANCE:
-            raise InputError(
-                f'"{file}" lies up to {distance:.3g} voxels away from its input, by their headers: give results the '
-                "affine matrix of their input."
-            )
+        check_same_grid(
+            (f'"{file}"', result),
+            ("its input", item["image"]),
+            "results lie on the grid of their input",
+            "give results the affine matrix of their input",
+        )
         plain: torch.Tensor = without_metadata(result)
         return plain
 
@@ -148,9 +148,18 @@ class FromFiles:
         folder = self.folders.get(style) if isinstance(self.folders, Mapping) else self.folders
         if folder is None:
             return None
-        stem = image_stem(Path(item["image"].meta["filename_or_obj"]).name)
-        found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and image_stem(path.name) == stem)
+        stem = stem_of(item)
+        found = self._files_in(folder).get(stem, [])
         if len(found) != 1:
             there = ", ".join(f'"{path}"' for path in found) or "none"
             raise InputError(f'{self.name} should have one file for "{stem}" in "{folder}", not {there}.')
         return found[0]
+
+    def _files_in(self, folder: str) -> dict[str, list[Path]]:
+        """Return the files of a folder by the names of their inputs; it is looked through once."""
+        if folder not in self._found:
+            files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            self._found[folder] = {}
+            for file in files:
+                self._found[folder].setdefault(image_stem(file.name), []).append(file)
+        return self._found[folder]

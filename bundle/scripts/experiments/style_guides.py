@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +13,24 @@ from monai.inferers import Inferer
 from monai.networks import eval_mode
 
 from ..cues import collect_cues
-from ..errors import InputError
+from ..errors import require
 from ..networks import HQGNet
 from ..tensors import without_metadata
 
-__all__ = ["StyleGuides"]
+__all__ = ["StyleGuides", "require_two_styles"]
+
+
+def require_two_styles(styles: Collection[str]) -> None:
+    """Refuse guides of fewer than two styles.
+
+    Raises:
+        InputError: saying what the datalist lacks.
+    """
+    require(
+        len(styles) >= 2,
+        "Whether results follow their guide takes guides of two styles: give the high-quality entries of the datalist "
+        'a "style".',
+    )
 
 
 class StyleGuides:
@@ -44,11 +57,7 @@ class StyleGuides:
         spatial_dims: int = 2,
         slice_axis: int = 2,
     ) -> None:
-        if len(guides) < 2:
-            raise InputError(
-                "Whether results follow their guide takes guides of two styles: give the high-quality entries of the "
-                'datalist a "style".'
-            )
+        require_two_styles(guides)
         self.network = network
         self.inferer = inferer
         self.guides = guides
@@ -79,10 +88,6 @@ class StyleGuides:
     def enhance_unguided(self, image: torch.Tensor) -> torch.Tensor:
         """Return the result of an input, (C, *spatial), under the prototype."""
         return self._enhance(image, self.network.prototype_mean[None])
-
-    def planes_axis(self, image: torch.Tensor) -> int | None:
-        """Return the axis along which the planes of an image, (C, *spatial), are stacked; None of a single plane."""
-        return self.slice_axis if image.ndim == 4 else None
 
     def _slice_cues(self, image: torch.Tensor) -> torch.Tensor:
         batches = [without_metadata(image)[None]]

@@ -192,6 +192,11 @@ def image_quality(
     }
 
 
+def image_psnr(pred: torch.Tensor, reference: torch.Tensor, spatial_dims: int = 2, slice_axis: int = 2) -> float:
+    """Return PSNR (dB) alone, see :func:`image_quality`."""
+    return float(SlicewiseMetric("psnr", spatial_dims, slice_axis)([pred], [reference]))  # type: ignore[arg-type]
+
+
 def output_cases(output: Any) -> list[dict[str, Any]]:
     """Return the cases in an engine's output: those of a decollated list, or of a dictionary of batches.
 

@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-__all__ = ["markdown_table"]
+from ..files import atomic_write
+
+__all__ = ["markdown_table", "write_csv"]
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -20,3 +25,17 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     )
     return [heading, "| " + " | ".join("-" * width for width in widths) + " |", *body]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write a table with a heading; an interrupted write leaves the former file.
+
+    Args:
+        path: of the file.
+        rows: by column; what a row lacks stays empty.
+        columns: in their order; those of the first row by default.
+    """
+    with atomic_write(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(columns or rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

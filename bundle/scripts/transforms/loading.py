@@ -23,7 +23,7 @@ from ..io import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, open_image
 from ..io.upright import upright
 from .slices import ACQUISITION_AXIS, through_plane_axis
 
-__all__ = ["PADDING", "CheckImaged", "OrientVolumesd", "ReadImaged", "image_name", "values_in_words"]
+__all__ = ["PADDING", "CheckImaged", "OrientVolumesd", "ReadImaged", "check_same_grid", "image_name", "values_in_words"]
 
 LARGEST_DISTANCE = 0.5
 """Voxels by which a label may lie beside its image: rounding of headers, and no more."""
@@ -250,17 +250,12 @@ class CheckImaged(MapTransform):
         name, image_name = _name(label, self.label_key), _name(image, self.first_key(dict(item)))
         if label.shape[0] != 1:
             raise InputError(f"{name} has {label.shape[0]} channels: save the label as one channel of class numbers")
-        if label.shape[1:] != image.shape[1:]:
-            raise InputError(
-                f"{name} is {_times(label.shape[1:])} but its image {image_name} is {_times(image.shape[1:])}: "
-                "give the label that was drawn on that image"
-            )
-        distance = distance_between_grids(label, image)
-        if distance is not None and distance > LARGEST_DISTANCE:
-            raise InputError(
-                f"{name} lies up to {distance:.3g} voxels away from its image {image_name}, by their headers: resample "
-                "it to the image's grid, or give it the image's affine matrix if it was drawn on that image"
-            )
+        check_same_grid(
+            (name, label),
+            (f"its image {image_name}", image),
+            "give the label that was drawn on that image",
+            "resample it to the image's grid, or give it the image's affine matrix if it was drawn on that image",
+        )
         if self.num_classes is None:
             return
         values = torch.unique(label).double()  # a uint8 tensor would take a number of 256 classes for 0
@@ -279,7 +274,33 @@ def values_in_words(values: Sequence[float], most: int = 8) -> str:
     return f"the value{'s' * (len(words) != 1)} {', '.join(shown)}"
 
 
-def distance_between_grids(label: torch.Tensor, image: torch.Tensor) -> float | None:
+def check_same_grid(
+    own: tuple[str, torch.Tensor], other: tuple[str, torch.Tensor], shape_advice: str, place_advice: str
+) -> None:
+    """Refuse an image that does not lie on the grid of another.
+
+    Args:
+        own: its name in a sentence, and the image, (C, *spatial).
+        other: likewise.
+        shape_advice: what to do when it has another spatial shape.
+        place_advice: what to do when it lies elsewhere by more than half a voxel, where both know their place.
+
+    Raises:
+        InputError: naming both.
+    """
+    (name, image), (other_name, other_image) = own, other
+    if image.shape[1:] != other_image.shape[1:]:
+        raise InputError(
+            f"{name} is {_times(image.shape[1:])} but {other_name} is {_times(other_image.shape[1:])}: {shape_advice}"
+        )
+    distance = _distance_between_grids(image, other_image)
+    if distance is not None and distance > LARGEST_DISTANCE:
+        raise InputError(
+            f"{name} lies up to {distance:.3g} voxels away from {other_name}, by their headers: {place_advice}"
+        )
+
+
+def _distance_between_grids(label: torch.Tensor, image: torch.Tensor) -> float | None:
     """Largest distance of a corner of two grids of one shape, in the smallest voxel size of the image.
 
     None where a file does not say where its voxels lie in the patient.
