@@ -133,11 +133,6 @@ def test_it_says_whether_frozen_task_networks_can_learn(guides: list[dict[str, A
 # ------------------------------------------------------------------------------ other checks, parts
 
 
-def test_guides_are_prepared_by_style() -> None:
-    entries = [{"image": 1, "style": "b"}, {"image": 2, "style": "a"}, {"image": 3}, {"image": 4, "style": "b"}]
-    assert workflow.guides_by_style(entries, lambda entry: entry["image"]) == {"a": [2], "b": [1, 4]}
-
-
 @pytest.mark.parametrize(
     ("settings", "datalists", "task", "message"),
     [

@@ -374,17 +374,3 @@ def check_evaluation(settings: Settings, datalists: Datalists, downstream_file: 
         else "no entry of training_lq has a label, from which the classes would be counted."
     )
     say(f"The downstream network is left out: {reason}")
-
-
-def guides_by_style(entries: Entries, preprocessing: Callable[[Any], Any]) -> dict[str, list[Any]]:
-    """Return the prepared high-quality items of a datalist by their ``"style"``; those without one are left out."""
-    styles = sorted({entry["style"] for entry in entries if "style" in entry})
-    return {style: [preprocessing(entry) for entry in entries if entry.get("style") == style] for style in styles}
-
-
-def with_references(entries: Entries, preprocessing: Callable[[Any], Any]) -> Iterable[dict[str, Any]]:
-    """Give the prepared items of a datalist, with their ``"references"`` by style where they have some."""
-    for entry in entries:
-        references = entry.get("references", {})
-        prepared = {style: preprocessing({"image": path})["image"] for style, path in references.items()}
-        yield {**preprocessing(entry), "references": prepared}

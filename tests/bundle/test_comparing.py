@@ -50,6 +50,20 @@ def test_methods_are_compared_and_a_reader_reads_them(run: Run, styled: str, tmp
     assert " Dice " in table
 
 
+def test_without_styles_the_reference_of_each_image_is_compared_with(run: Run, styled: str, tmp_path: Path) -> None:
+    lists = json.loads((tmp_path / "dataset" / styled).read_text())
+    for entry in lists["training_hq"]:
+        del entry["style"]
+    for entry in (*lists["validation"], *lists["testing"]):
+        entry["reference"] = entry.pop("references")["plain"]
+    (tmp_path / "dataset" / styled).write_text(json.dumps(lists))
+    run(datalist=styled, task="none")
+    run("comparing", ("methods.yaml",), datalist=styled, task="none", classical=False)
+    table = (tmp_path / "output_dir" / "methods" / "methods.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines()]
+    assert all(["HQ", method] in rows for method in ("input", "HQG-Net", "reference"))
+
+
 def test_without_labels_there_is_no_reader(run: Run, styled: str, tmp_path: Path) -> None:
     run(datalist=styled, task="none")
     run("comparing", ("methods.yaml",), datalist=styled, task="none", classical=False)

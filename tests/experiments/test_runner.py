@@ -99,6 +99,18 @@ def test_bilevel_arms_share_their_warm_up_and_all_are_trained_once(
     assert run(data, arms=arms).trainings == []
 
 
+@pytest.mark.parametrize(("name", "weight"), [("frozen_alone", "task_weight"), ("s_alone", "frozen_task_weight")])
+def test_one_kind_of_network_alone_is_served_by_an_arm_that_shares_the_warm_up(
+    data: Path, name: str, weight: str
+) -> None:
+    done = run(data, arms=[name])
+    warmup, training = done.trainings
+    assert "--pause_after" in warmup
+    assert StandIn.value(training, "--hypergradient") == "first_order"
+    assert StandIn.value(training, f"--bilevel#settings#{weight}") == "0"
+    assert not any("task_weight" in word for word in warmup)
+
+
 @pytest.mark.parametrize("settings", [["--warmup_epochs", "0"], ["--warmup_epochs=0", "--epochs", "3"]])
 def test_without_a_warm_up_there_is_none_to_share(data: Path, settings: list[str]) -> None:
     done = run(data, settings=settings)

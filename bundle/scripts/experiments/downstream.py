@@ -26,16 +26,15 @@ from ..handlers.checkpoint import load_model
 from ..reports.tables import write_csv
 from ..tasks import Task
 from .costs import load_costs
-from .downstream_arms import ArmFolder
+from .downstream_arms import ARMS, ArmFolder
 from .downstream_data import Case, Data, prepare_cases, within_budget
 from .downstream_pictures import Column, draw_arms
 from .downstream_scores import measure_quality, measure_task, score_names
-from .downstream_tables import COOPERATIVE, PROTOCOLS, RETRAINED, SEPARATE, TRANSFER, DownstreamTables, Row
+from .downstream_tables import COOPERATIVE, PROTOCOLS, RETRAINED, TRANSFER, DownstreamTables, Row
 from .readers import Readers
 
-__all__ = ["ARMS", "DownstreamExperiment"]
+__all__ = ["DownstreamExperiment"]
 
-ARMS = (SEPARATE, "first_order", "finite_difference", "unrolled", "implicit")
 RAW, CLEAN = "raw", "clean"
 
 logger = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ class DownstreamExperiment:
         arms_dir: str | Path,
         output_dir: str | Path,
         task_inferer: Inferer | None = None,
-        arms: Sequence[str] = ARMS,
+        arms: Sequence[str] = tuple(ARMS),
         seeds: Sequence[int] = (0, 1, 2),
         protocols: Sequence[str] = PROTOCOLS,
         label_budgets: Sequence[int | None] = (None, 64, 16),

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The folders of trained arms."""
+"""The arms of the downstream experiment, and the folders of trained ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 from ..errors import InputError
 
-__all__ = ["ArmFolder"]
+__all__ = ["ARMS", "SEPARATE", "ArmFolder"]
+
+SEPARATE = "separate"
+# The settings of each arm. The last two ask for the hypergradient of first_order, of one kind of network each.
+ARMS: dict[str, tuple[str, ...]] = {
+    SEPARATE: ("--hypergradient", "none"),
+    **{mode: ("--hypergradient", mode) for mode in ("first_order", "finite_difference", "unrolled", "implicit")},
+    "frozen_alone": ("--hypergradient", "first_order", "--bilevel#settings#task_weight", "0"),
+    "s_alone": ("--hypergradient", "first_order", "--bilevel#settings#frozen_task_weight", "0"),
+}
 
 logger = logging.getLogger(__name__)
 

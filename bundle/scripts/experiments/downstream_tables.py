@@ -11,11 +11,11 @@ from typing import Any
 from ..reports.tables import markdown_table
 from ..tasks import Task
 from .costs import ENHANCEMENT, relative_cost
+from .downstream_arms import SEPARATE
 from .downstream_scores import score_names
 
-__all__ = ["COOPERATIVE", "PROTOCOLS", "RETRAINED", "SEPARATE", "TRANSFER", "DownstreamTables", "Row"]
+__all__ = ["COOPERATIVE", "PROTOCOLS", "RETRAINED", "TRANSFER", "DownstreamTables", "Row"]
 
-SEPARATE, SEPARATE_MODE = "separate", "none"
 TRANSFER, RETRAINED, COOPERATIVE = PROTOCOLS = ("transfer", "retrained", "cooperative")
 
 Row = dict[str, Any]
@@ -77,7 +77,7 @@ class DownstreamTables:
     def _relative_cost(self, arm: str) -> tuple[str, str]:
         """Return time and memory of an arm's training step, in multiples of one of enhancement alone."""
         assert self.costs is not None
-        cost = self.costs.get(SEPARATE_MODE if arm == SEPARATE else arm)
+        cost = self.costs.get("none" if arm == SEPARATE else arm)
         return ("–", "–") if cost is None else relative_cost(cost, self.costs[ENHANCEMENT])
 
     def markdown(self, rows: Sequence[Row], facts: Sequence[str], kind: str) -> str:

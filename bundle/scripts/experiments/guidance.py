@@ -87,6 +87,7 @@ class GuidanceReport:
         slice_axis: int = 2,
         classes: Sequence[int] | None = None,
     ) -> None:
+        require_two_styles(guides)
         self.styled = StyleGuides(network, inferer, guides, device, spatial_dims, slice_axis)
         self.inputs = inputs
         self.guides = guides

@@ -210,10 +210,8 @@ def check_references(entries: Sequence[Item], styles: Sequence[str], name: str) 
     require(bool(entries), f'There is nothing to compare: the list "{name}" is empty.')
     for entry in entries:
         missing = [style for style in styles if style not in entry.get(REFERENCES, {})]
-        require(
-            not missing,
-            f'Methods are compared by references: give every entry of "{name}" "references" of {", ".join(missing)}.',
-        )
+        wanted = f'"references" of {", ".join(missing)}' if len(styles) > 1 else 'a "reference"'
+        require(not missing, f'Methods are compared by references: give every entry of "{name}" {wanted}.')
         for style in styles:
             check_same_grid(
                 (

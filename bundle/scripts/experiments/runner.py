@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, require
-from .downstream import ARMS
-from .downstream_tables import SEPARATE
+from .downstream_arms import ARMS, SEPARATE
 from .jobs import Evaluation, Experiment, Training, end_of, listed, run_with_commands, whole_numbers
 
 __all__ = ["DownstreamRun"]
@@ -30,7 +29,7 @@ class DownstreamRun(Experiment):
     """The trainings of the downstream experiment, and the commands that compare them.
 
     Attributes:
-        arms: names of :data:`scripts.experiments.downstream.ARMS`.
+        arms: names of :data:`scripts.experiments.downstream_arms.ARMS`.
         compare_settings: further settings of ``downstream.yaml``.
     """
 
@@ -72,9 +71,8 @@ class DownstreamRun(Experiment):
                 warmup = Training(folder, (*numbered, *pause), leaves_network=False)
                 found.append(warmup)
             for arm in self.arms:
-                mode = ("--hypergradient", "none" if arm == SEPARATE else arm)
                 folder = self.output / "arms" / arm / f"seed{seed}"
-                found.append(Training(folder, (*numbered, *mode), None if arm == SEPARATE else warmup))
+                found.append(Training(folder, (*numbered, *ARMS[arm]), None if arm == SEPARATE else warmup))
         return found
 
     def comparisons(self, trainings: Sequence[Training]) -> list[Evaluation]:
@@ -136,7 +134,8 @@ def runner(
         data: folder of the data set, with a datalist.json.
         output: folder of arms and tables.
         seeds: of the trainings.
-        arms: some of separate, first_order, finite_difference, unrolled, implicit.
+        arms: some of separate, first_order, finite_difference, unrolled, implicit; frozen_alone and s_alone are
+            first_order with the frozen task networks, or S, as the only network that enhancement serves.
         overlay: further configuration, such as configs/classification.yaml.
         settings: further settings of train.yaml, as on its command line: "--epochs 20 --amp True".
         compare_settings: further settings of downstream.yaml: "--downstream_steps 3000 --costs_dir /measured".

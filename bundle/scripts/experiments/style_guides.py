@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Guide studies by style, and results under them."""
+"""Guide studies and references by style, and results under them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +13,57 @@ from monai.inferers import Inferer
 from monai.networks import eval_mode
 
 from ..cues import collect_cues
+from ..data.entries import REFERENCES
 from ..errors import require
 from ..networks import HQGNet
+from ..tasks import Entries
 from ..tensors import without_metadata
 
-__all__ = ["StyleGuides", "require_two_styles"]
+__all__ = ["StyleGuides", "guides_by_style", "only_style", "require_two_styles", "with_references"]
+
+UNNAMED = "HQ"
+
+
+def only_style(entries: Entries) -> str | None:
+    """Return the one style of the high-quality entries, ``"HQ"`` where none has a style; None: there are several."""
+    styles = {entry["style"] for entry in entries if "style" in entry} or {UNNAMED}
+    return styles.pop() if len(styles) == 1 else None
+
+
+def guides_by_style(
+    entries: Entries, preprocessing: Callable[[Any], Any], only: str | None = None
+) -> dict[str, list[Any]]:
+    """Return the prepared high-quality items of a datalist by their ``"style"``.
+
+    Args:
+        entries: of the high-quality list. Those without a style are left out.
+        preprocessing: reads and scales an entry.
+        only: the style of all entries where none has one. Defaults to None: all are left out.
+    """
+    styles = sorted({entry["style"] for entry in entries if "style" in entry})
+    if not styles and only is not None:
+        return {only: [preprocessing(entry) for entry in entries]}
+    return {style: [preprocessing(entry) for entry in entries if entry.get("style") == style] for style in styles}
+
+
+def with_references(
+    entries: Entries, preprocessing: Callable[[Any], Any], only: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Give the prepared items of a datalist, with their ``"references"`` by style where they have some.
+
+    Args:
+        entries: of a list.
+        preprocessing: reads and scales an entry.
+        only: the style of the ``"reference"`` of an entry without ``"references"``. Defaults to None: it is not known.
+    """
+    for entry in entries:
+        item = dict(preprocessing(entry))
+        references = {
+            style: preprocessing({"image": path})["image"] for style, path in entry.get(REFERENCES, {}).items()
+        }
+        if not references and only is not None and "reference" in item:
+            references = {only: item["reference"]}
+        yield {**item, REFERENCES: references}
 
 
 def require_two_styles(styles: Collection[str]) -> None:
@@ -43,9 +89,6 @@ class StyleGuides:
         device: where the network is.
         spatial_dims: number of spatial dimensions of the network.
         slice_axis: spatial axis of a volume along which its slices are stacked.
-
-    Raises:
-        InputError: when there are fewer than two styles.
     """
 
     def __init__(
@@ -57,7 +100,6 @@ class StyleGuides:
         spatial_dims: int = 2,
         slice_axis: int = 2,
     ) -> None:
-        require_two_styles(guides)
         self.network = network
         self.inferer = inferer
         self.guides = guides
