@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """HQG-Net in one file: networks, losses, one step of enhancement and one bi-level step, in plain PyTorch and 2-D.
 
+Of the losses only class moments, which need labels of whole images, are left out.
+
 `python docs/hqgnet_in_one_file.py` takes a few steps on random images. The bundle does the same with every option, in
 3-D too and from files; a test holds both to the same numbers. Method: He et al., IEEE TNNLS 35(12), 2024.
 

@@ -70,10 +70,9 @@ class Service:
             enhance: whether the network reads the enhanced image.
         """
         import torch
-        from PIL import Image
 
-        from scripts.inference import CaseSegmenter
-        from scripts.io import open_image, write_nifti
+        from scripts.inference import CaseSegmenter, write_classes
+        from scripts.io import open_image
 
         enhancer, case_enhancer = self._load(model_dir, device)
         if self._segmenter is None:
@@ -81,11 +80,7 @@ class Service:
         enhancer.follow(guide)
         case = open_image(image)
         labels = self._segmenter(case, enhance)
-        if labels.ndim == 3:
-            file = Path(f"{output}.png")
-            Image.fromarray(labels[0].T.contiguous().numpy()).save(file)
-        else:
-            file = write_nifti(labels, case.image.affine, Path(output), "segmentation")
+        file = write_classes(labels, case, Path(output))
         return {"file": str(file), "classes": torch.unique(labels).tolist()}
 
     def _load(self, model_dir: str, device: str | None) -> tuple[Any, Any]:

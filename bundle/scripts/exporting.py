@@ -41,7 +41,7 @@ def onnx_package(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"This needs the package {name}: pip install 'hqg-net[onnx]'.") from error
+        raise InputError(f"This needs the package {name}: pip install onnx onnxruntime onnxscript.") from error
 
 
 def load_stand_alone(model_file: str | Path) -> StandAlone:

@@ -45,6 +45,33 @@ def test_the_shipped_downstream_network_is_the_configured_one() -> None:
 
 
 @pytest.mark.slow
+def test_new_studies_are_segmented_too(tmp_path: Path) -> None:
+    make_demo_data(tmp_path / "data", patients=9, seed=7)
+    labels = tmp_path / "data" / "test" / "labels"
+    workflow = ConfigWorkflow(
+        config_file=str(BUNDLE / "configs" / "inference.yaml"),
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        logging_file=False,
+        run_id="enhancing",
+        input_dir=str(tmp_path / "data" / "test" / "lq"),
+        output_dir=str(tmp_path / "results"),
+        guide="scanner_a",
+        segment=True,
+        device="cpu",
+    )
+    assert workflow.run()[-1] == 0
+    for file in labels.iterdir():
+        # A DICOM series has its own axes, and its segmentation lies on them.
+        found, wanted = (
+            nibabel.as_closest_canonical(nibabel.load(place))
+            for place in (tmp_path / "results" / file.name.replace(".nii.gz", "_segmentation.nii.gz"), file)
+        )
+        np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-3)
+        classes, true = np.asarray(found.dataobj), np.asarray(wanted.dataobj)
+        assert 2 * np.count_nonzero((classes == 3) & (true == 3)) > 0.7 * np.count_nonzero([classes == 3, true == 3])
+
+
+@pytest.mark.slow
 def test_shipped_weights_enhance_patients_of_another_seed(tmp_path: Path) -> None:
     make_demo_data(tmp_path / "data", patients=9, seed=7)
     workflow = ConfigWorkflow(

@@ -206,6 +206,20 @@ def test_a_map_of_deviation_lies_beside_its_result(studies: Path) -> None:
     assert files(studies.parent / "results") >= {"a/one_deviation.tif", "b/volume_deviation.nii.gz"}
 
 
+def test_the_classes_of_a_result_lie_beside_it(studies: Path) -> None:
+    write_dicom_series(studies / "c", 10 * np.ones((18, 20, 3), np.int16), np.diag([2.0, 3.0, 4.0, 1.0]), "c", "c")
+
+    def segmenter(case: CaseImage) -> torch.Tensor:
+        return (case.image.as_tensor()[:1] > 100).to(torch.uint8)
+
+    assert batch(studies, segmenter=segmenter).run() == 0
+    beside = {"a/one_segmentation.png", "b/volume_segmentation.nii.gz", "c_segmentation.nii.gz"}
+    assert files(studies.parent / "results") >= beside
+    assert batch(studies, segmenter=segmenter, resume=True).run() == 0
+    assert batch(studies).run() == 0
+    assert not [name for name in files(studies.parent / "results") if "_segmentation" in name]
+
+
 def test_volumes_can_be_written_as_nifti(studies: Path) -> None:
     write_dicom_series(studies / "c", 10 * np.ones((18, 20, 3), np.int16), np.diag([2.0, 3.0, 4.0, 1.0]), "c", "c")
     work = batch(studies, output_format="nifti")

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from scripts.errors import InputError
-from scripts.inference import CaseSegmenter, load_enhancer
+from scripts.inference import CaseSegmenter, check_grid_of_classes, load_enhancer, write_classes
 from scripts.io import open_image
 from scripts.model_spec import ModelSpec
 from scripts.networks import HQGNet
@@ -72,6 +72,48 @@ def test_padding_has_no_class(model_file: Path, tmp_path: Path) -> None:
     case.padding[..., :5, :] = True
     enhancer, _ = load_enhancer(model_file, "cpu")
     assert not CaseSegmenter(enhancer, Bright())(case, enhance=False)[case.padding].any()
+
+
+def test_the_network_reads_pixels_of_the_size_of_training(model_file: Path, tmp_path: Path) -> None:
+    class Watched(Bright):
+        sizes: torch.Size | None = None
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.sizes = images.shape[2:]
+            return super().forward(images)
+
+    spec = ModelSpec.load(model_file)
+    spec.pixel_size = [[0.5, 0.5], [0.5, 0.5]]
+    spec.save(model_file)
+    case = open_image(volume(tmp_path))
+    enhancer, _ = load_enhancer(model_file, "cpu")
+    network = Watched()
+    labels = CaseSegmenter(enhancer, network, divisor=2)(case, enhance=False)
+    assert network.sizes == (48, 40)  # twice the planes of the volume, turned to RAS
+    assert labels.shape == case.image.shape
+    assert (labels == (case.image.as_tensor() > 500)).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("nii.gz", nib.Nifti1Image), ("png", None)])
+def test_classes_are_written_on_the_grid_of_their_image(
+    suffix: str, kind: type[nib.Nifti1Image] | None, model_file: Path, tmp_path: Path
+) -> None:
+    if kind is None:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 28)).astype(np.uint8)).save(tmp_path / "p.png")
+    case = open_image(volume(tmp_path) if kind else tmp_path / "p.png")
+    classes = (case.image.as_tensor() > 100).to(torch.uint8)
+    file = write_classes(classes, case, tmp_path / "classes")
+    assert file.name == f"classes.{suffix}"
+    written = open_image(file)
+    assert torch.equal(written.image.as_tensor().to(torch.uint8), classes)
+    np.testing.assert_allclose(written.image.affine, case.image.affine)
+
+
+def test_classes_of_unevenly_spaced_slices_are_refused(tmp_path: Path) -> None:
+    case = open_image(volume(tmp_path))
+    case.evenly_spaced = False
+    with pytest.raises(InputError, match="without --segment"):
+        check_grid_of_classes(case)
 
 
 def test_a_photograph_is_segmented_as_it_lies(model_file: Path, tmp_path: Path) -> None:

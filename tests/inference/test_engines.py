@@ -84,7 +84,7 @@ def test_a_missing_onnx_runtime_is_told_in_one_sentence(
     nib.save(nib.Nifti1Image(phantom(20, 24, 2).astype(np.int16), AFFINE), tmp_path / "scan.nii.gz")
     arguments = ["enhance", str(tmp_path / "scan.nii.gz"), str(tmp_path / "out"), "--backend", "onnxruntime"]
     assert main([*arguments, "--device", "cpu"]) == 2
-    assert "This needs the package onnxruntime: pip install 'hqg-net[onnx]'." in capsys.readouterr().err
+    assert "This needs the package onnxruntime: pip install onnx onnxruntime onnxscript." in capsys.readouterr().err
 
 
 def test_the_network_has_to_be_exported_where_nothing_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

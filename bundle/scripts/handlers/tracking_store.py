@@ -64,10 +64,7 @@ def require_mlflow() -> None:
     # A None in sys.modules is Python's way to say that a package must not be found.
     found = sys.modules["mlflow"] is not None if "mlflow" in sys.modules else importlib.util.find_spec("mlflow")
     if not found:
-        raise InputError(
-            'Tracking needs MLflow: install it by pip install "hqg-net[train]", or switch tracking off by '
-            "--mlflow False."
-        )
+        raise InputError("Tracking needs MLflow: pip install mlflow, or switch tracking off by --mlflow False.")
 
 
 def first_line(error: BaseException) -> str:

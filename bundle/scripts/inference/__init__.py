@@ -4,7 +4,7 @@
 
 from .batch import INTERRUPTED, BatchEnhancement
 from .case_enhancer import CaseEnhancer, Cue, EnhancedCase, calibrate, inference_preprocessing, measured
-from .case_segmenter import CaseSegmenter
+from .case_segmenter import CaseSegmenter, check_grid_of_classes, write_classes
 from .engines import BACKENDS, OnnxEngine, find_engine
 from .loading import describe_settings, guide_and_tone, load_enhancer
 from .saving import SaveImageAsSourced
@@ -20,10 +20,12 @@ __all__ = [
     "OnnxEngine",
     "SaveImageAsSourced",
     "calibrate",
+    "check_grid_of_classes",
     "describe_settings",
     "find_engine",
     "guide_and_tone",
     "inference_preprocessing",
     "load_enhancer",
     "measured",
+    "write_classes",
 ]

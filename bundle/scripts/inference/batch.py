@@ -26,6 +26,7 @@ from ..io import Case, CaseImage, Problem, Provenance, open_case
 from ..io.nifti import NiftiCase, write_nifti
 from ..reports import BatchReport, CaseRecord, judge_cut, judge_safety, report_pictures
 from .case_enhancer import CaseEnhancer, EnhancedCase, measured
+from .case_segmenter import CaseSegmenter, check_grid_of_classes, write_classes
 from .results import ResultFolder
 
 __all__ = ["INTERRUPTED", "BatchEnhancement"]
@@ -36,7 +37,7 @@ DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses; the last is the shell's for Ctrl-C."""
 
 _PARTS = ("read", "network", "write", "report")
-DEVIATION_SUFFIX = "_deviation"
+DEVIATION_SUFFIX, SEGMENTATION_SUFFIX = "_deviation", "_segmentation"
 
 
 class BatchEnhancement:
@@ -61,6 +62,7 @@ class BatchEnhancement:
         resume: leave out the cases that an earlier run has done with the same weights and settings.
         output_format: ``"source"``, the format that each case came in, or ``"nifti"``.
         open_image: reads a case.
+        segmenter: gives every voxel of a result its class. Defaults to None: nothing is segmented.
         progress: whether a progress bar is shown.
 
     Raises:
@@ -80,6 +82,7 @@ class BatchEnhancement:
         resume: bool = False,
         output_format: Literal["source", "nifti"] = "source",
         open_image: Callable[[Case], CaseImage] = open_case,
+        segmenter: CaseSegmenter | None = None,
         progress: bool = True,
     ) -> None:
         if output_format not in ("source", "nifti"):
@@ -95,6 +98,7 @@ class BatchEnhancement:
         self.resume = resume
         self.output_format = output_format
         self.open_image = open_image
+        self.segmenter = segmenter
         self.progress = progress
         self.counts: dict[str, int] = {}
         self.results.refuse_originals(cases)
@@ -208,10 +212,16 @@ class BatchEnhancement:
             _check_nifti(image)
         else:
             image.check_writable()
+        if self.segmenter is not None:
+            check_grid_of_classes(image)
         times.append(time.perf_counter())
         enhanced = self.enhancer(image)
+        classes = None if self.segmenter is None else self.segmenter(image)
         times.append(time.perf_counter())
         made = self._make(case, image, enhanced)
+        if classes is not None:
+            beside = self._beside(case, SEGMENTATION_SUFFIX)
+            made.append(write_classes(classes, image, beside, self.provenance.sentence("segmentation")))
         times.append(time.perf_counter())
         values, places = measured(image, enhanced)
         cut = 0 if self._makes_nifti(image) else image.values_cut(enhanced.result)
@@ -249,8 +259,7 @@ class BatchEnhancement:
 
     def _make(self, case: Case, image: CaseImage, enhanced: EnhancedCase) -> list[Path]:
         """Write result and map, not yet in their places."""
-        target = self.results.partial(case.name)
-        beside = target.with_name(f"{target.name}{DEVIATION_SUFFIX}")
+        target, beside = self.results.partial(case.name), self._beside(case, DEVIATION_SUFFIX)
         if self._makes_nifti(image):
             made = [self._make_nifti(image, enhanced.result, target, "derived")]
             if enhanced.deviation is not None:
@@ -260,6 +269,10 @@ class BatchEnhancement:
         if enhanced.deviation is not None:
             made.append(image.write_deviation(enhanced.deviation, beside, self.provenance))
         return made
+
+    def _beside(self, case: Case, suffix: str) -> Path:
+        target = self.results.partial(case.name)
+        return target.with_name(f"{target.name}{suffix}")
 
     def _makes_nifti(self, image: CaseImage) -> bool:
         """Whether the result has to be NIfTI; a NIfTI source writes that itself, with its header."""

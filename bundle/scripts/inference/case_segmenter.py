@@ -12,16 +12,18 @@ import torch
 from monai.data import MetaTensor
 from monai.networks import eval_mode
 from monai.transforms import Orientation
+from PIL import Image
 from torch import nn
 
 from ..errors import InputError
 from ..handlers import load_downstream
 from ..inferers import SegmentationInferer
-from ..io import CaseImage
+from ..io import CaseImage, NiftiCase, write_nifti
 from ..model_spec import ModelSpec
+from ..planes import resized
 from .case_enhancer import CaseEnhancer
 
-__all__ = ["CaseSegmenter"]
+__all__ = ["CaseSegmenter", "check_grid_of_classes", "write_classes"]
 
 
 class CaseSegmenter:
@@ -30,7 +32,7 @@ class CaseSegmenter:
     .. math:: \hat t = \arg\max_k\; S(E(s(y)))_k \quad\text{or, without enhancement,}\quad \arg\max_k\; S(s(y))_k
 
     S reads what it read in training: the result of the enhancement in [0, 1], before it is turned back to the units of
-    the scanner.
+    the scanner, at the pixel size of training. Its probabilities are brought to the pixels of the image.
 
     Args:
         enhancer: prepares and enhances the image.
@@ -81,9 +83,47 @@ class CaseSegmenter:
         image, axis = self.enhancer.network_image(case, enhance)
         inferer = SegmentationInferer(self.enhancer.inferer.spatial_dims, axis, batch_size=1, divisor=self.divisor)
         with eval_mode(self.network), torch.autocast(self.enhancer.device.type, enabled=self.enhancer.amp):
-            logits = inferer(image.as_tensor()[None].to(self.enhancer.device), self.network)[0]
-        labels = MetaTensor(logits.argmax(dim=0, keepdim=True).to("cpu", torch.uint8)).copy_meta_from(image)
+            read = self.enhancer.inferer.at_training_size(image[None], self.enhancer.network, axis)
+            logits = inferer(read.to(self.enhancer.device), self.network)
+        probabilities = resized(logits.float().softmax(dim=1), image.shape[1:], axis)[0]
+        labels = MetaTensor(probabilities.argmax(dim=0, keepdim=True).to("cpu", torch.uint8)).copy_meta_from(image)
         if labels.ndim == 4:
             labels = Orientation("".join(nib.aff2axcodes(case.image.affine.numpy())), labels=None)(labels)
         classes = labels.as_tensor()
         return classes if case.padding is None else classes.masked_fill(case.padding, 0)
+
+
+def check_grid_of_classes(case: CaseImage) -> None:
+    """Refuse a volume whose grid :func:`write_classes` cannot write.
+
+    Raises:
+        InputError: when slices are missing or unevenly spaced.
+    """
+    if case.image.ndim == 4 and not case.evenly_spaced:
+        raise InputError(
+            "its slices are missing or unevenly spaced, which the NIfTI file of a segmentation cannot say: enhance it "
+            "without --segment"
+        )
+
+
+def write_classes(classes: torch.Tensor, case: CaseImage, target: Path, description: str = "segmentation") -> Path:
+    """Write class numbers on the grid of their image: as ``target.nii.gz``, a photograph's as ``target.png``.
+
+    Args:
+        classes: (1, *spatial), uint8, see :class:`CaseSegmenter`.
+        case: the image.
+        target: place without suffix.
+        description: what the header of NIfTI says.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: see :func:`check_grid_of_classes`.
+    """
+    check_grid_of_classes(case)
+    if classes.ndim == 4 or isinstance(case, NiftiCase):
+        return write_nifti(classes, case.image.affine, target, description)
+    file = target.with_name(f"{target.name}.png")
+    Image.fromarray(classes[0].T.contiguous().numpy()).save(file)
+    return file
