@@ -10,9 +10,9 @@ from typing import Any
 import mlflow
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
-from tests.bundle.conftest import refused
+from tests.bundle.conftest import CONFIGS, refused
 
 from scripts.handlers import load_downstream
 
@@ -56,6 +56,12 @@ def test_the_cost_of_a_step_is_measured(run: Run, tmp_path: Path) -> None:
     for name in ("unrolled", "enhancement"):
         assert json.loads((tmp_path / "output_dir" / f"{name}.json").read_text())["steps"] == 2
     assert not (tmp_path / "model_dir").exists()
+
+
+def test_costs_are_those_of_whole_steps_and_not_of_restoration_alone() -> None:
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / name) for name in ("train.yaml", "costs.yaml")])
+    assert (parser["restoration_epochs"], parser["warmup_epochs"]) == (0, 0)
 
 
 def test_broken_labels_are_not_read_without_a_task(run: Run, labelled_dir: Path) -> None:
