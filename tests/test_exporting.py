@@ -92,7 +92,7 @@ def test_a_missing_package_is_named_with_the_mend(
 ) -> None:
     for name in ("onnx", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None if name == package else json)
-    with pytest.raises(InputError, match=rf"the package {package}: pip install 'hqg-net\[onnx\]'"):
+    with pytest.raises(InputError, match=rf"the package {package}: pip install onnx onnxruntime onnxscript"):
         export_onnx(tmp_path / "model.pt", tmp_path / "model.onnx")
 
 
