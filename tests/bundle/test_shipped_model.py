@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -22,6 +23,22 @@ from scripts.networks import HQGNet
 from scripts.reports import SafetyThresholds
 
 BUNDLE = Path(__file__).parents[2] / "bundle"
+
+
+def enhance_patients(folder: Path, **settings: Any) -> None:
+    """Make patients of another seed in ``folder/data``, and enhance the test patients into ``folder/results``."""
+    make_demo_data(folder / "data", patients=9, seed=7)
+    workflow = ConfigWorkflow(
+        config_file=str(BUNDLE / "configs" / "inference.yaml"),
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        logging_file=False,
+        run_id="enhancing",
+        input_dir=str(folder / "data" / "test" / "lq"),
+        output_dir=str(folder / "results"),
+        device="cpu",
+        **settings,
+    )
+    assert workflow.run()[-1] == 0
 
 
 def test_shipped_weights_fit_the_configured_network_and_hold_a_prototype() -> None:
@@ -46,20 +63,8 @@ def test_the_shipped_downstream_network_is_the_configured_one() -> None:
 
 @pytest.mark.slow
 def test_new_studies_are_segmented_too(tmp_path: Path) -> None:
-    make_demo_data(tmp_path / "data", patients=9, seed=7)
+    enhance_patients(tmp_path, guide="scanner_a", segment=True)
     labels = tmp_path / "data" / "test" / "labels"
-    workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "configs" / "inference.yaml"),
-        meta_file=str(BUNDLE / "configs" / "metadata.json"),
-        logging_file=False,
-        run_id="enhancing",
-        input_dir=str(tmp_path / "data" / "test" / "lq"),
-        output_dir=str(tmp_path / "results"),
-        guide="scanner_a",
-        segment=True,
-        device="cpu",
-    )
-    assert workflow.run()[-1] == 0
     for file in labels.iterdir():
         # A DICOM series has its own axes, and its segmentation lies on them.
         found, wanted = (
@@ -93,17 +98,7 @@ def test_shipped_weights_enhance_patients_of_another_seed(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_slices_of_an_enhanced_volume_flicker_no_more_than_those_of_the_original(tmp_path: Path) -> None:
-    make_demo_data(tmp_path / "data", patients=9, seed=7)
-    workflow = ConfigWorkflow(
-        config_file=str(BUNDLE / "configs" / "inference.yaml"),
-        meta_file=str(BUNDLE / "configs" / "metadata.json"),
-        logging_file=False,
-        run_id="enhancing",
-        input_dir=str(tmp_path / "data" / "test" / "lq"),
-        output_dir=str(tmp_path / "results"),
-        device="cpu",
-    )
-    assert workflow.run()[-1] == 0
+    enhance_patients(tmp_path)
     sources = {case.name: case for case in find_cases(tmp_path / "data" / "test" / "lq")[0]}
     results = [case for case in find_cases(tmp_path / "results")[0] if case.name in sources]
     assert len(results) == len(sources) > 0

@@ -24,10 +24,14 @@ __all__ = ["StyleGuides", "guides_by_style", "only_style", "require_two_styles",
 UNNAMED = "HQ"
 
 
+def _styles(entries: Entries) -> list[str]:
+    return sorted({entry["style"] for entry in entries if "style" in entry})
+
+
 def only_style(entries: Entries) -> str | None:
     """Return the one style of the high-quality entries, ``"HQ"`` where none has a style; None: there are several."""
-    styles = {entry["style"] for entry in entries if "style" in entry} or {UNNAMED}
-    return styles.pop() if len(styles) == 1 else None
+    styles = _styles(entries) or [UNNAMED]
+    return styles[0] if len(styles) == 1 else None
 
 
 def guides_by_style(
@@ -40,7 +44,7 @@ def guides_by_style(
         preprocessing: reads and scales an entry.
         only: the style of all entries where none has one. Defaults to None: all are left out.
     """
-    styles = sorted({entry["style"] for entry in entries if "style" in entry})
+    styles = _styles(entries)
     if not styles and only is not None:
         return {only: [preprocessing(entry) for entry in entries]}
     return {style: [preprocessing(entry) for entry in entries if entry.get("style") == style] for style in styles}

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from .. import processes
 from ..errors import InputError, find_input_error, kind_and_reason, without_controls
 from ..io import Case, CaseImage, Problem, Provenance, open_case
-from ..io.nifti import NiftiCase, write_nifti
+from ..io.nifti import NiftiCase, check_evenly_spaced, write_nifti
 from ..reports import BatchReport, CaseRecord, judge_cut, judge_safety, report_pictures
 from .case_enhancer import CaseEnhancer, EnhancedCase, measured
 from .case_segmenter import CaseSegmenter, check_grid_of_classes, write_classes
@@ -218,10 +218,7 @@ class BatchEnhancement:
         enhanced = self.enhancer(image)
         classes = None if self.segmenter is None else self.segmenter(image)
         times.append(time.perf_counter())
-        made = self._make(case, image, enhanced)
-        if classes is not None:
-            beside = self._beside(case, SEGMENTATION_SUFFIX)
-            made.append(write_classes(classes, image, beside, self.provenance.sentence("segmentation")))
+        made = self._make(case, image, enhanced, classes)
         times.append(time.perf_counter())
         values, places = measured(image, enhanced)
         cut = 0 if self._makes_nifti(image) else image.values_cut(enhanced.result)
@@ -257,22 +254,23 @@ class BatchEnhancement:
         self.report.add(record, pictures.pictures)
         return record
 
-    def _make(self, case: Case, image: CaseImage, enhanced: EnhancedCase) -> list[Path]:
-        """Write result and map, not yet in their places."""
-        target, beside = self.results.partial(case.name), self._beside(case, DEVIATION_SUFFIX)
+    def _make(self, case: Case, image: CaseImage, enhanced: EnhancedCase, classes: torch.Tensor | None) -> list[Path]:
+        """Write result, map and classes, not yet in their places."""
+        target = self.results.partial(case.name)
+        deviation, segmentation = (
+            target.with_name(f"{target.name}{suffix}") for suffix in (DEVIATION_SUFFIX, SEGMENTATION_SUFFIX)
+        )
         if self._makes_nifti(image):
             made = [self._make_nifti(image, enhanced.result, target, "derived")]
             if enhanced.deviation is not None:
-                made.append(self._make_nifti(image, enhanced.deviation, beside, "standard deviation"))
-            return made
-        made = [image.write(enhanced.result, target, self.provenance)]
-        if enhanced.deviation is not None:
-            made.append(image.write_deviation(enhanced.deviation, beside, self.provenance))
+                made.append(self._make_nifti(image, enhanced.deviation, deviation, "standard deviation"))
+        else:
+            made = [image.write(enhanced.result, target, self.provenance)]
+            if enhanced.deviation is not None:
+                made.append(image.write_deviation(enhanced.deviation, deviation, self.provenance))
+        if classes is not None:
+            made.append(write_classes(classes, image, segmentation, self.provenance.sentence("segmentation")))
         return made
-
-    def _beside(self, case: Case, suffix: str) -> Path:
-        target = self.results.partial(case.name)
-        return target.with_name(f"{target.name}{suffix}")
 
     def _makes_nifti(self, image: CaseImage) -> bool:
         """Whether the result has to be NIfTI; a NIfTI source writes that itself, with its header."""
@@ -324,8 +322,7 @@ def _check_nifti(image: CaseImage) -> None:
     """Refuse what NIfTI cannot hold."""
     if image.image.ndim != 4:
         raise InputError("it is no volume, which --output_format nifti is for: leave the format as it is")
-    if not image.evenly_spaced:
-        raise InputError("its slices are missing or unevenly spaced, which NIfTI cannot say: leave the format as it is")
+    check_evenly_spaced(image, "leave the format as it is")
 
 
 @dataclass

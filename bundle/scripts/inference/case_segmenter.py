@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..handlers import load_downstream
 from ..inferers import SegmentationInferer
 from ..io import CaseImage, NiftiCase, write_nifti
+from ..io.nifti import check_evenly_spaced
 from ..model_spec import ModelSpec
 from ..planes import resized
 from .case_enhancer import CaseEnhancer
@@ -99,11 +100,7 @@ def check_grid_of_classes(case: CaseImage) -> None:
     Raises:
         InputError: when slices are missing or unevenly spaced.
     """
-    if case.image.ndim == 4 and not case.evenly_spaced:
-        raise InputError(
-            "its slices are missing or unevenly spaced, which the NIfTI file of a segmentation cannot say: enhance it "
-            "without --segment"
-        )
+    check_evenly_spaced(case, "enhance it without --segment")
 
 
 def write_classes(classes: torch.Tensor, case: CaseImage, target: Path, description: str = "segmentation") -> Path:

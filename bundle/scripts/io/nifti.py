@@ -163,6 +163,20 @@ class NiftiCase(CaseImage):
         return _write(content, target.with_name(target.name + self._suffix))
 
 
+def check_evenly_spaced(case: CaseImage, advice: str) -> None:
+    """Refuse a volume whose grid NIfTI cannot say.
+
+    Args:
+        case: the image.
+        advice: what to do instead.
+
+    Raises:
+        InputError: when slices are missing or unevenly spaced.
+    """
+    if case.image.ndim == 4 and not case.evenly_spaced:
+        raise InputError(f"its slices are missing or unevenly spaced, which NIfTI cannot say: {advice}")
+
+
 def write_nifti(
     values: torch.Tensor | np.ndarray, affine: torch.Tensor | np.ndarray, target: Path, description: str = ""
 ) -> Path:
