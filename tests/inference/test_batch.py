@@ -209,9 +209,11 @@ def test_a_map_of_deviation_lies_beside_its_result(studies: Path) -> None:
 def test_the_classes_of_a_result_lie_beside_it(studies: Path) -> None:
     write_dicom_series(studies / "c", 10 * np.ones((18, 20, 3), np.int16), np.diag([2.0, 3.0, 4.0, 1.0]), "c", "c")
 
-    def segmenter(case: CaseImage) -> torch.Tensor:
-        return (case.image.as_tensor()[:1] > 100).to(torch.uint8)
+    class Segmenter:
+        def enhance(self, case: CaseImage) -> tuple[EnhancedCase, torch.Tensor]:
+            return halved(case), (case.image.as_tensor()[:1] > 100).to(torch.uint8)
 
+    segmenter = Segmenter()
     assert batch(studies, segmenter=segmenter).run() == 0
     beside = {"a/one_segmentation.png", "b/volume_segmentation.nii.gz", "c_segmentation.nii.gz"}
     assert files(studies.parent / "results") >= beside

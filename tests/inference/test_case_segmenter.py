@@ -59,11 +59,25 @@ def test_the_downstream_network_reads_the_enhanced_image_unless_told_otherwise(
     case = open_image(volume(tmp_path))
     enhancer, _ = load_enhancer(model_file, "cpu")
     segment = CaseSegmenter(enhancer, Bright())
-    enhanced, _ = enhancer.network_image(case)
-    turned, _ = enhancer.network_image(case, enhance=False)
+    _, (enhanced, _) = enhancer.enhance(case)
+    turned, _ = enhancer.as_it_is(case)
     assert not torch.equal(segment(case), segment(case, enhance=False))
     assert int(segment(case).sum()) == int((enhanced > 0.5).sum())
     assert int(segment(case, enhance=False).sum()) == int((turned > 0.5).sum())
+
+
+def test_results_and_their_classes_are_made_in_one_pass(model_file: Path, tmp_path: Path) -> None:
+    case = open_image(volume(tmp_path))
+    enhancer, _ = load_enhancer(model_file, "cpu")
+    segment = CaseSegmenter(enhancer, Bright())
+    passes: list[int] = []
+    enhancer.network.register_forward_hook(lambda *_: passes.append(1))
+    alone = enhancer(case)
+    needed = len(passes)
+    enhanced, classes = segment.enhance(case)
+    assert len(passes) == 2 * needed
+    assert torch.equal(enhanced.result, alone.result)
+    assert torch.equal(classes, segment(case))
 
 
 def test_padding_has_no_class(model_file: Path, tmp_path: Path) -> None:

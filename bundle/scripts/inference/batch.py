@@ -215,8 +215,7 @@ class BatchEnhancement:
         if self.segmenter is not None:
             check_grid_of_classes(image)
         times.append(time.perf_counter())
-        enhanced = self.enhancer(image)
-        classes = None if self.segmenter is None else self.segmenter(image)
+        enhanced, classes = self.segmenter.enhance(image) if self.segmenter else (self.enhancer(image), None)
         times.append(time.perf_counter())
         made = self._make(case, image, enhanced, classes)
         times.append(time.perf_counter())

@@ -65,6 +65,18 @@ class EnhancedCase(NamedTuple):
     slice_axis: int | None
 
 
+class NetworkImage(NamedTuple):
+    """An image as the downstream network sees it: turned to RAS axes, and scaled to [0, 1].
+
+    Attributes:
+        image: (C, *spatial), with the affine of the RAS axes.
+        slice_axis: its spatial axis along which the planes are stacked.
+    """
+
+    image: MetaTensor
+    slice_axis: int
+
+
 class CaseEnhancer:
     r"""Enhance an image that was read from a case.
 
@@ -170,9 +182,17 @@ class CaseEnhancer:
             raise InputError(f'The guide "{place}" cannot be used: {reason}')
         self.follow(open_case(case) for case in tqdm(cases, desc="reading the guide", unit="image", leave=False))
 
-    @torch.no_grad()
     def __call__(self, case: CaseImage) -> EnhancedCase:
         """Enhance one image.
+
+        Raises:
+            InputError: when the network cannot take the image.
+        """
+        return self.enhance(case)[0]
+
+    @torch.no_grad()
+    def enhance(self, case: CaseImage) -> tuple[EnhancedCase, NetworkImage]:
+        """Enhance one image; return the result in the image's own units, and as the downstream network sees it.
 
         Raises:
             InputError: when the network cannot take the image.
@@ -184,31 +204,19 @@ class CaseEnhancer:
             if self.samples:
                 draws = draw_cues(*self.cue, self.samples, self.seed).split(1)
                 _, item[_DEVIATION] = mean_and_deviation(self._enhanced(scaled, cue, axis) for cue in draws)
+        seen = NetworkImage(MetaTensor(item[_PRED]).copy_meta_from(scaled), axis)
         item = self.restore(item)
         slice_axis = places_in_ras(case.image).index(axis) if scaled.ndim == 4 else None
-        return EnhancedCase(item[_PRED].as_tensor(), item.get(_DEVIATION), slice_axis)
+        return EnhancedCase(item[_PRED].as_tensor(), item.get(_DEVIATION), slice_axis), seen
 
-    @torch.no_grad()
-    def network_image(self, case: CaseImage, enhance: bool = True) -> tuple[MetaTensor, int]:
-        """Return an image as the downstream network sees it: turned to RAS axes, scaled to [0, 1], and enhanced.
-
-        Args:
-            case: the image.
-            enhance: False leaves the enhancement out.
-
-        Returns:
-            (C, *spatial), with the affine of the RAS axes, and the spatial axis along which the planes are stacked.
+    def as_it_is(self, case: CaseImage) -> NetworkImage:
+        """Return an image as the downstream network sees it without enhancement.
 
         Raises:
             InputError: when the network cannot take the image.
         """
         item = self.preprocessing({_IMAGE: case})
-        scaled, axis = item[_IMAGE], item[SLICE_AXIS]
-        if not enhance:
-            return scaled, axis
-        with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp):
-            enhanced = self._enhanced(scaled, self.cue.mean, axis)
-        return MetaTensor(enhanced).copy_meta_from(scaled), axis
+        return NetworkImage(item[_IMAGE], item[SLICE_AXIS])
 
     def _enhanced(self, scaled: MetaTensor, cue: torch.Tensor, axis: int) -> torch.Tensor:
         return self.inferer(scaled[None], self.network, cue, axis)[0].float()

@@ -22,7 +22,7 @@ from ..io import CaseImage, NiftiCase, write_nifti
 from ..io.nifti import check_evenly_spaced
 from ..model_spec import ModelSpec
 from ..planes import resized
-from .case_enhancer import CaseEnhancer
+from .case_enhancer import CaseEnhancer, EnhancedCase, NetworkImage
 
 __all__ = ["CaseSegmenter", "check_grid_of_classes", "write_classes"]
 
@@ -67,7 +67,6 @@ class CaseSegmenter:
         strides = described["network"].get("strides")
         return cls(enhancer, network, math.prod(strides) if strides else 16)
 
-    @torch.no_grad()
     def __call__(self, case: CaseImage, enhance: bool = True) -> torch.Tensor:
         """Segment one image.
 
@@ -81,7 +80,16 @@ class CaseSegmenter:
         Raises:
             InputError: when the networks cannot take the image.
         """
-        image, axis = self.enhancer.network_image(case, enhance)
+        return self.enhance(case)[1] if enhance else self._classes(case, self.enhancer.as_it_is(case))
+
+    def enhance(self, case: CaseImage) -> tuple[EnhancedCase, torch.Tensor]:
+        """Enhance one image, and segment the result; see :class:`CaseEnhancer` and :meth:`__call__`."""
+        enhanced, seen = self.enhancer.enhance(case)
+        return enhanced, self._classes(case, seen)
+
+    @torch.no_grad()
+    def _classes(self, case: CaseImage, seen: NetworkImage) -> torch.Tensor:
+        image, axis = seen
         inferer = SegmentationInferer(self.enhancer.inferer.spatial_dims, axis, batch_size=1, divisor=self.divisor)
         with eval_mode(self.network), torch.autocast(self.enhancer.device.type, enabled=self.enhancer.amp):
             read = self.enhancer.inferer.at_training_size(image[None], self.enhancer.network, axis)
