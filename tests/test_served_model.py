@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +64,15 @@ def test_style_is_followed_for_one_call(served: ServedEnhancer) -> None:
     before = served.predict(images(1), {"guide": ""})
     assert not np.array_equal(served.predict(images(1), {"guide": "sharp"}), before)
     np.testing.assert_array_equal(served.predict(images(1)), before)
+
+
+def test_requests_side_by_side_keep_their_own_style(served: ServedEnhancer) -> None:
+    batch, guides = images(4), ["", "sharp"] * 3
+    alone = {guide: served.predict(batch, {"guide": guide}) for guide in ("", "sharp")}
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda guide: served.predict(batch, {"guide": guide}), guides))
+    for guide, result in zip(guides, together, strict=True):
+        np.testing.assert_array_equal(result, alone[guide])
 
 
 @pytest.mark.parametrize("guide", ["blunt", "/etc/hostname"])

@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -47,6 +48,8 @@ class ServedEnhancer:
 
     def __init__(self, model_dir: str | Path) -> None:
         self.enhancer = Enhancer.from_bundle(model_dir)
+        # A server answers requests side by side, and the guide is the network's.
+        self._one_at_a_time = threading.Lock()
         self.slice_axis = ModelSpec.load(Path(model_dir) / "model.pt").slice_axis
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
@@ -70,11 +73,12 @@ class ServedEnhancer:
         if guide is not None and guide not in self.enhancer.styles:
             known = ", ".join(self.enhancer.styles) or "none"
             raise InputError(f'There is no style "{guide}": the model has {known}.')
-        self.enhancer.follow(guide)
         images = np.asarray(model_input, dtype=np.float32)
-        if params.get("volume"):
-            return np.moveaxis(self._enhanced(np.moveaxis(images, 0, 1 + self.slice_axis)), 1 + self.slice_axis, 0)
-        return np.stack([self._enhanced(image) for image in images])
+        with self._one_at_a_time:
+            self.enhancer.follow(guide)
+            if params.get("volume"):
+                return np.moveaxis(self._enhanced(np.moveaxis(images, 0, 1 + self.slice_axis)), 1 + self.slice_axis, 0)
+            return np.stack([self._enhanced(image) for image in images])
 
     def _enhanced(self, image: np.ndarray) -> np.ndarray:
         enhanced: np.ndarray = self.enhancer(image).image.as_tensor().numpy()

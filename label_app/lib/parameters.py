@@ -18,6 +18,7 @@ PROTOTYPE = "prototype"
 """The guide that every model has: the mean of its high-quality set."""
 
 _METRICS = re.compile(r"Epoch\[(\d+)\] Metrics -- (.+)$")
+_DEVICE = re.compile(r"|[a-z]+(:\d+)?")
 _EPOCH = re.compile(r"\[(\d+)/(\d+)\]:|epoch (\d+)/(\d+) ")
 
 
@@ -52,9 +53,15 @@ def choose_guide(
 
 
 def device_of(request: Mapping[str, Any]) -> str | None:
-    """Return the device of a request as torch names it; None, for a GPU where there is one, unless it names one."""
+    """Return the device of a request as torch names it; None, for a GPU where there is one, unless it names one.
+
+    Raises:
+        BundleError: for anything that is no name: it goes into the configuration of a training.
+    """
     device = request.get("device")
     name = str(device[0] if isinstance(device, list) and device else device or "")
+    if not _DEVICE.fullmatch(name):
+        raise BundleError(f'"device" is a name like cpu, cuda or cuda:1, not {json.dumps(name)}.')
     # Viewers ask for "cuda" whatever the machine has.
     return None if name in ("", "cuda") else name
 
@@ -102,15 +109,34 @@ def training_settings(request: Mapping[str, Any], known: Mapping[str, Any]) -> l
         known: defaults by name; None leaves the default to the bundle.
 
     Raises:
-        BundleError: for a value of another kind than its default.
+        BundleError: for a value of another kind than its default. Text is what the bundle's configuration would
+            evaluate, so only words are taken, and of numbers and switches only numbers and switches.
     """
-    settings = {name: request.get(name, default) for name, default in known.items()}
-    for name, value in settings.items():
-        default = known[name]
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if isinstance(default, (int, float)) and not isinstance(default, bool) and not is_number:
-            raise BundleError(f'"{name}" is a number, not {json.dumps(value, default=str)}.')
+    settings = {name: _checked(name, request.get(name, default), default) for name, default in known.items()}
     return _arguments({name: value for name, value in settings.items() if value is not None})
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    """Return a setting, of the kind of its default; a default of None stands for whole numbers, or none."""
+    if isinstance(default, bool):
+        return flag(value, name)
+    if isinstance(default, (int, float)):
+        kind, fits = "a number", _is_number(value)
+    elif isinstance(default, str):
+        kind, fits = "a word", isinstance(value, str) and re.fullmatch(r"[a-z_]+", value) is not None
+    else:
+        kind, fits = "whole numbers", value is None or _are_whole_numbers(value if isinstance(value, list) else [value])
+    if not fits:
+        raise BundleError(f'"{name}" is {kind}, not {json.dumps(value, default=str)}.')
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_whole_numbers(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
 def _arguments(settings: Mapping[str, Any]) -> list[str]:

@@ -174,10 +174,12 @@ def test_label_maps_come_with_the_stream_where_they_are_wanted() -> None:
     assert (sample["label"].unique().tolist(), sample["guide_label"].unique().tolist()) == ([0], [1])
 
 
-def test_entries_without_a_label_have_an_unlabelled_map() -> None:
-    lq, hq = [*entries(0, 1, **LABELLED), *entries(1, 1)], [*entries(9, 1), *entries(10, 1, **LABELLED)]
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_entries_without_a_label_have_an_unlabelled_map(num_workers: int) -> None:
+    classes = {"label": torch.zeros(1, 2, 2, dtype=torch.uint8)}
+    lq, hq = [*entries(0, 1, **classes), *entries(1, 1)], [*entries(9, 1), *entries(10, 1, **classes)]
     data = UnpairedDataset(lq, hq, IDENTITY, progress=False, label_maps=True, length=40)
-    batch = next(iter(DataLoader(data, batch_size=40)))
+    batch = next(iter(DataLoader(data, batch_size=40, num_workers=num_workers)))
     for image, label, labelled in ((batch["image"], batch["label"], 0), (batch["guide"], batch["guide_label"], 10)):
         assert label.shape == (40, 1, 2, 2)
         assert {number(x): number(y) for x, y in zip(image, label, strict=True)}[labelled] == 0

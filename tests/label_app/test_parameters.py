@@ -79,6 +79,37 @@ def test_a_word_in_place_of_a_number_is_refused() -> None:
         training_settings({"epochs": "many"}, {"epochs": 12})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hypergradient", "$__import__('os').getcwd()"),
+        ("hypergradient", "@optimizer"),
+        ("hypergradient", 3),
+        ("patch_size", "$print()"),
+        ("patch_size", ["$print()", 96]),
+        ("patch_size", []),
+        ("amp", "$print()"),
+        ("epochs", "$print()"),
+    ],
+)
+def test_no_text_of_a_request_reaches_the_configuration_as_an_expression(name: str, value: Any) -> None:
+    known = {"epochs": 12, "amp": False, "patch_size": None, "hypergradient": "first_order"}
+    with pytest.raises(BundleError, match=f'"{name}" is '):
+        training_settings({name: value}, known)
+
+
+def test_values_of_the_kind_of_their_default_are_taken() -> None:
+    known = {"amp": False, "patch_size": None, "hypergradient": "first_order"}
+    settings = training_settings({"amp": "true", "patch_size": [96, 96], "hypergradient": "unrolled"}, known)
+    assert settings == ["--amp", "True", "--patch_size", "[96, 96]", "--hypergradient", "unrolled"]
+
+
+@pytest.mark.parametrize("device", ["cpu') if print() else torch.device('cpu", "$cpu", "cuda:x", "../x"])
+def test_a_device_is_a_name(device: str) -> None:
+    with pytest.raises(BundleError, match='"device" is a name like'):
+        device_of({"device": device})
+
+
 def test_progress_and_metrics_are_read_from_the_lines_of_a_training() -> None:
     stats: dict[str, Any] = {}
     assert read_metrics("2026-01-01 - INFO - Epoch[2] Metrics -- dice: 0.4566 psnr: nan ", stats)

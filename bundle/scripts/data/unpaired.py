@@ -153,6 +153,7 @@ class UnpairedDataset(Dataset[Item]):
         self._data, self._guide_data = data, guide_data
         # Of no use where one set has none: only classes that both show are compared.
         keys = (LABEL,) if label_maps and len(_labelled(data)) and len(_labelled(guide_data)) else ()
+        self._joins_unlabelled = bool(keys)
         self._use(np.arange(len(data)), np.arange(len(guide_data)), keys=keys, guide_keys=keys)
         prepare, prepare_guide = _Preparation(transform), _Preparation(guide_transform or transform)
         self.images, self.guides = (
@@ -217,6 +218,7 @@ class UnpairedDataset(Dataset[Item]):
         stream = copy.copy(self)
         stream.length = length
         stream.degradation = stream.wider = None
+        stream._joins_unlabelled = False
         stream.seed = int(np.random.SeedSequence((self.seed, _HALVES, number)).generate_state(1)[0])
         stream._generator = np.random.RandomState()
         labelled_guides = _labelled(self._guide_data)
@@ -297,7 +299,7 @@ class UnpairedDataset(Dataset[Item]):
         return int(self._order[1][turn])
 
     def _vary(self, item: Item, keys: tuple[str, ...], purpose: int, index: int) -> Item:
-        given = {key: item[key] if key in item else _unlabelled(item[IMAGE]) for key in keys}
+        given = {key: _label_map(item) if key == LABEL and self._joins_unlabelled else item[key] for key in keys}
         varied: Item = self._apply(purpose, given, index)
         return varied
 
@@ -356,9 +358,9 @@ class _Preparation(Transform):
             raise input_error_of(error, f'cannot prepare "{data[IMAGE]}"') from error
 
 
-def _unlabelled(image: torch.Tensor) -> torch.Tensor:
-    """Return the label map of an image that has none."""
-    return torch.full_like(image[:1], UNLABELLED)
+def _label_map(item: Item) -> torch.Tensor:
+    """Return an item's label map, or one that is all UNLABELLED, of one type: loaders join both kinds in a batch."""
+    return item[LABEL].float() if LABEL in item else torch.full_like(item[IMAGE][:1], UNLABELLED)
 
 
 def _labelled(entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
