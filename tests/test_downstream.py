@@ -49,6 +49,7 @@ def test_settings_of_the_trained_enhancement_are_accepted(model_file: Path) -> N
     ("changed", "sentence"),
     [
         ({"task": "none"}, "needs a task"),
+        ({"pause_after": 2}, "--pause_after is of the run training"),
         ({"channels": 3}, "was trained with channels 1, not 3"),
         ({"window": [0, 255]}, r"was trained with window None, not \[0, 255\]"),
         ({"percentiles": [0, 100]}, r"was trained with percentiles \[0.5, 99.5\]"),

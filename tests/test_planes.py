@@ -11,7 +11,16 @@ from monai.data import MetaTensor
 from scripts.inferers import ConsistentInferer
 from scripts.io import PATIENT_SPACE, PIXEL_SPACE, SPACE
 from scripts.networks import HQGNet
-from scripts.planes import PIXEL_SIZE, pixel_size_of_set, planes_of, voxel_size, warn_of_small_patches, zoom_to
+from scripts.planes import (
+    PIXEL_SIZE,
+    pixel_size_of_set,
+    planes_of,
+    resized,
+    voxel_size,
+    warn_of_other_axis,
+    warn_of_small_patches,
+    zoom_to,
+)
 
 
 def volume(size: tuple[int, ...], sides: tuple[float, float, float], space: str = PATIENT_SPACE) -> MetaTensor:
@@ -52,6 +61,34 @@ def test_the_range_of_a_set_holds_both_axes_of_its_planes() -> None:
     assert pixel_size_of_set(planes_of(items, 2, slice_axis=0)) == [[1.1, 6.0]] * 2
     assert pixel_size_of_set(planes_of(items, 3, slice_axis=2)) == [[0.9, 1.0], [1.1, 1.2], [5.0, 6.0]]
     assert pixel_size_of_set(planes_of([unknown], 2, slice_axis=2)) is None
+
+
+def test_training_across_another_axis_than_the_acquisition_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sagittal = {"image": torch.zeros(1, 8, 30, 30), PIXEL_SIZE: [5.0, 1.0, 1.0]}
+    even = {"image": torch.zeros(1, 30, 30, 30), PIXEL_SIZE: [1.0, 1.0, 1.0]}
+    single = {"image": torch.zeros(1, 1, 30, 30), PIXEL_SIZE: [5.0, 1.0, 1.0]}
+    warn_of_other_axis(planes_of([sagittal, even], 2, slice_axis=0), 0)
+    warn_of_other_axis(planes_of([even, single], 2, slice_axis=2), 2)
+    warn_of_other_axis(planes_of([sagittal], 3, slice_axis=2), 2)
+    assert not caplog.text
+    warn_of_other_axis(planes_of([sagittal, even], 2, slice_axis=2), 2)
+    assert "1 of the first 2 low-quality volumes were acquired in slices along axis 0" in caplog.text
+    assert "Set --slice_axis 0" in caplog.text
+
+
+def test_an_image_can_be_brought_to_other_pixels_than_those_of_the_inferer(network: Recorder) -> None:
+    image = volume((40, 48, 4), (1.0, 1.0, 4.0))[None]
+    inferer = ConsistentInferer(2, pixel_size=[[2.0, 2.0]] * 2)
+    assert inferer.at_training_size(image, network, 2).shape == (1, 1, 20, 24, 4)
+    assert inferer.at_training_size(image, network, 2, [[1.0, 1.0]] * 2).shape == (1, 1, 40, 48, 4)
+
+
+def test_axes_that_grow_are_interpolated_where_others_shrink() -> None:
+    ramp = torch.linspace(0, 1, 8).reshape(1, 1, 8, 1, 1).expand(1, 1, 8, 8, 8)
+    result = resized(ramp, (16, 8, 4), slice_axis=2)[0, 0, :, 0, 0]
+    assert (result.diff() > 0)[1:-1].all()
 
 
 @pytest.mark.parametrize(("size", "zoom"), [(0.5, 0.25), (1.0, 0.5), (1.4, 1.0), (2.5, 1.0), (4.4, 1.0), (9.0, 3.0)])
@@ -101,7 +138,7 @@ def test_a_volume_is_resampled_for_a_network_of_volumes() -> None:
 
 def test_the_plane_of_a_single_slice_is_the_one_that_training_takes() -> None:
     item = {"image": torch.zeros(1, 1, 30, 40), PIXEL_SIZE: [5.0, 0.9, 1.1]}
-    assert planes_of([item], 2, slice_axis=2) == [([30, 40], [0.9, 1.1])]
+    assert planes_of([item], 2, slice_axis=2) == [([30, 40], [0.9, 1.1], None)]
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,12 @@ _OWN = {
 
 _PLACES = (*PLACES, "hq_data", "model_file", "bundle_root")
 
+_ANY_TEXT = ("input_dir", "dataset_dir")  # read as text, whatever the command line made of it
 _SWITCHES = {"shared"}  # of a run: read by its steps, and no name in an expression
 _LIKE_A_NAME = re.compile(r"\$[\w ./~+-]*")
 
 
-def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
+def refuse_unknown_settings(arguments: Sequence[str] | None = None, types: bool = False) -> None:
     """Refuse a setting that no configuration file has.
 
     MONAI takes ``--epoch 5`` for a new value of the configuration, which nothing reads, and training goes on with the
@@ -63,6 +64,7 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: of the command, without the program's name; default those of this process. Nothing is checked unless
             they are those of ``monai.bundle run`` with a configuration file.
+        types: whether values of a wrong type are refused as well, see :func:`refuse_wrong_types`.
 
     Raises:
         InputError: naming the setting and its present name or, where there is one, a similar name.
@@ -76,7 +78,10 @@ def refuse_unknown_settings(arguments: Sequence[str] | None = None) -> None:
     if given.get("config_file"):
         texts = {name: value for name, value in given.items() if isinstance(value, str)}
         _refuse_places_that_are_rewritten({**texts, **typed})
-        refuse_unknown(given["config_file"], {name: value for name, value in given.items() if name not in _OWN})
+        settings = {name: value for name, value in given.items() if name not in _OWN}
+        configuration = refuse_unknown(given["config_file"], settings)
+        if types:
+            refuse_wrong_types(configuration, settings)
 
 
 def _read_arguments(file: str | None) -> dict[str, Any]:
@@ -184,7 +189,7 @@ def _refuse_places_that_are_rewritten(given: Mapping[str, str]) -> None:
 
 
 def refuse_wrong_types(configuration: ConfigParser, given: Mapping[str, Any]) -> None:
-    """Refuse a value of another type than the configuration has: a word in the place of a number.
+    """Refuse a value of another type than the configuration has: a word in the place of a number, or the reverse.
 
     Expressions and references (``$``, ``@``, ``%``) are left alone, and so are settings whose default is one, a text or
     null. None is taken for everything but a truth value.
@@ -209,6 +214,8 @@ def refuse_wrong_types(configuration: ConfigParser, given: Mapping[str, Any]) ->
         is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool) or kind is object)
         if not is_right and not is_code and (value is not None or kind is bool):
             raise InputError(f"--{name} takes {words}, such as {default}, not {value}.")
+        if name in PLACES and name not in _ANY_TEXT and not isinstance(value, str | None):
+            raise InputError(f'--{name} {value} is no text for the command line: write "./{value}".')
 
 
 def check_flags(flags: Mapping[str, Any]) -> None:

@@ -250,25 +250,34 @@ class ConsistentInferer(Inferer):
         enhanced = resized(enhanced, inputs.shape[2:], slice_axis)
         return enhanced if self.tone == "guide" else with_tone_of(without_metadata(inputs), enhanced)
 
-    def at_training_size(self, inputs: torch.Tensor, network: HQGNet, slice_axis: int) -> torch.Tensor:
+    def at_training_size(
+        self,
+        inputs: torch.Tensor,
+        network: HQGNet,
+        slice_axis: int,
+        pixel_size: Sequence[Sequence[float]] | None = None,
+    ) -> torch.Tensor:
         """Return an image (1, C, *spatial) without metadata, resampled where its pixels differ from those of training.
 
         Args:
             inputs: in [0, 1].
             network: planes are made no smaller than it takes.
             slice_axis: spatial axis along which the slices of a volume are stacked.
+            pixel_size: of images of another kind in training, such as guides. Defaults to None: the inferer's own.
         """
-        size = self._size_as_in_training(inputs, network.minimum_size, slice_axis)
+        size = self._size_as_in_training(inputs, pixel_size or self.pixel_size, network.minimum_size, slice_axis)
         return resized(without_metadata(inputs), size, slice_axis)
 
-    def _size_as_in_training(self, inputs: torch.Tensor, least: int, slice_axis: int) -> list[int]:
+    def _size_as_in_training(
+        self, inputs: torch.Tensor, wanted: Sequence[Sequence[float]] | None, least: int, slice_axis: int
+    ) -> list[int]:
         """Return the shape of an image at pixels of the size that they had in training; its own where that fits."""
         shape = list(inputs.shape[2:])
         own = voxel_size(inputs)
-        if own is None or self.pixel_size is None:
+        if own is None or wanted is None:
             return shape
         axes = axes_of_planes(len(shape), self.spatial_dims, slice_axis)
-        for axis, zoom in zip(axes, zoom_to([own[axis] for axis in axes], self.pixel_size), strict=True):
+        for axis, zoom in zip(axes, zoom_to([own[axis] for axis in axes], wanted), strict=True):
             shape[axis] = max(min(least, shape[axis]), round(shape[axis] * zoom))
         if shape != list(inputs.shape[2:]):
             self._tell([own[axis] for axis in axes])
@@ -279,7 +288,7 @@ class ConsistentInferer(Inferer):
         told = " x ".join(f"{size:.3g}" for size in sizes)
         if told not in self._told:
             self._told.add(told)
-            logger.info("Images with pixels of %s mm are enhanced at the pixel size of training.", told)
+            logger.info("Images with pixels of %s mm are brought to the pixel size of training.", told)
 
     def _enhanced(
         self, inputs: torch.Tensor, network: HQGNet, cue: torch.Tensor | None, slice_axis: int

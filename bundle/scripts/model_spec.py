@@ -18,7 +18,7 @@ __all__ = ["NETWORK_SETTINGS", "ModelSpec", "content_digest", "pixel_size_in_wor
 
 VERSION = 2
 _REQUIRED = ("network", "percentiles", "window", "slice_axis")
-_OPTIONAL = ("thresholds", "downstream", "styles", "run_id", "pixel_size")
+_OPTIONAL = ("thresholds", "downstream", "styles", "run_id", "pixel_size", "guide_pixel_size")
 NETWORK_SETTINGS = (
     *("spatial_dims", "in_channels", "channels", "guidance_channels"),
     *("cue_channels", "code_channels", "head", "guided", "reduction", "variational", "modulation"),
@@ -46,6 +46,7 @@ class ModelSpec:
         run_id: the MLflow run that trained the network. Defaults to None: it was not tracked.
         pixel_size: smallest and largest pixel of the training set in millimetres, per axis of the network; images of
             much smaller or larger pixels are resampled. Defaults to None: not known, and no image is.
+        guide_pixel_size: the same of the high-quality set, to which guides are resampled. Defaults to None: as images.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ModelSpec:
         styles: Mapping[str, Any] | None = None,
         run_id: str | None = None,
         pixel_size: Sequence[Sequence[float]] | None = None,
+        guide_pixel_size: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.network = dict(network)
         self.percentiles = (float(percentiles[0]), float(percentiles[1]))
@@ -68,9 +70,8 @@ class ModelSpec:
         self.downstream = None if downstream is None else dict(downstream)
         self.styles = None if styles is None else dict(styles)
         self.run_id = None if run_id is None else str(run_id)
-        self.pixel_size: Sequence[Sequence[float]] | None = (
-            None if pixel_size is None else [[float(low), float(high)] for low, high in pixel_size]
-        )
+        self.pixel_size = _ranges(pixel_size)
+        self.guide_pixel_size = _ranges(guide_pixel_size)
 
     @staticmethod
     def path_beside(model_file: str | Path) -> Path:
@@ -119,6 +120,10 @@ class ModelSpec:
         content = {"version": VERSION, **{key: getattr(self, key) for key in (*_REQUIRED, *_OPTIONAL)}}
         with atomic_write(path) as unfinished:
             unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _ranges(sizes: Sequence[Sequence[float]] | None) -> Sequence[Sequence[float]] | None:
+    return None if sizes is None else [[float(low), float(high)] for low, high in sizes]
 
 
 def pixel_size_in_words(pixel_size: Sequence[Sequence[float]]) -> str:

@@ -17,6 +17,7 @@ from nibabel.affines import voxel_sizes
 from torch.nn import functional as F
 
 from .io import PATIENT_SPACE, SPACE
+from .io.base import coarse_axis
 from .transforms.slices import through_plane_axis
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "planes_of",
     "resized",
     "voxel_size",
+    "warn_of_other_axis",
     "warn_of_small_patches",
     "zoom_to",
 ]
@@ -54,10 +56,13 @@ class Plane(NamedTuple):
     Attributes:
         shape: its sides in pixels.
         pixels: the sides of a pixel in millimetres; None where the image does not know.
+        acquired: spatial axis of a volume along which its voxels are clearly the longest, the axis of acquisition;
+            None where there is no such axis, or the network takes volumes.
     """
 
     shape: list[int]
     pixels: list[float] | None
+    acquired: int | None = None
 
 
 def voxel_size(image: torch.Tensor) -> list[float] | None:
@@ -94,7 +99,11 @@ def planes_of(items: Iterable[Mapping[str, Any]], spatial_dims: int, slice_axis:
     for item in islice(items, LOOKED_AT):
         shape, sizes = list(item["image"].shape[1:]), item.get(PIXEL_SIZE)
         axes = axes_of_planes(len(shape), spatial_dims, through_plane_axis(shape, slice_axis))
-        planes.append(Plane([shape[axis] for axis in axes], None if sizes is None else [sizes[axis] for axis in axes]))
+        acquired = None
+        if sizes is not None and len(axes) < len(shape) and min(shape) > 1:
+            acquired = coarse_axis(np.array(sizes))
+        pixels = None if sizes is None else [sizes[axis] for axis in axes]
+        planes.append(Plane([shape[axis] for axis in axes], pixels, acquired))
     return planes
 
 
@@ -142,6 +151,30 @@ def warn_of_small_patches(planes: Sequence[Plane], patch_size: Sequence[int]) ->
         )
 
 
+def warn_of_other_axis(planes: Sequence[Plane], slice_axis: int) -> None:
+    """Warn where training cuts volumes across another axis than that of their acquisition, which inference takes.
+
+    Args:
+        planes: of the training set, see :func:`planes_of`.
+        slice_axis: of the training.
+    """
+    acquired = [plane.acquired for plane in planes if plane.acquired is not None]
+    if not acquired:
+        return
+    usual = max(set(acquired), key=acquired.count)
+    if usual != slice_axis:
+        logger.warning(
+            "%d of the first %d low-quality volumes were acquired in slices along axis %d (of RAS axes), and training "
+            "cuts them along axis %d. Inference cuts volumes as they were acquired: it would show the network planes "
+            "of another kind. Set --slice_axis %d.",
+            acquired.count(usual),
+            len(planes),
+            usual,
+            slice_axis,
+            usual,
+        )
+
+
 def zoom_to(sizes: Sequence[float], wanted: Range) -> list[float]:
     """Return the factors that planes are to be resized by: 1 along axes whose pixels are nearly those of training.
 
@@ -168,6 +201,7 @@ def resized(images: torch.Tensor, size: Sequence[int], slice_axis: int) -> torch
         planes = images[0].movedim(slice_axis + 1, 0)
         plane = [size[axis] for axis in axes_of_planes(3, 2, slice_axis)]
         return resized(planes, plane, slice_axis).movedim(0, slice_axis + 1)[None]
-    if any(wanted < length for wanted, length in zip(size, images.shape[2:], strict=True)):
-        return F.interpolate(images, size=list(size), mode="area")
+    smaller = [min(wanted, length) for wanted, length in zip(size, images.shape[2:], strict=True)]
+    if smaller != list(images.shape[2:]):
+        images = F.interpolate(images, size=smaller, mode="area")
     return F.interpolate(images, size=list(size), mode="trilinear", align_corners=False)

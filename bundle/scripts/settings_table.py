@@ -125,9 +125,9 @@ SETTINGS: dict[str, Kind] = {
     "all_datalists#test_fraction": _number(0, 1),
     "train#dataset#cache_rate": _number(0, 1),
     "train#dataloader#num_workers": _whole(0),
-    "ema#momentum": _number(0, 1),
+    "ema#momentum": Kind("a number between 0 and 1", lambda value: _is_number(value) and 0 < value < 1),
     "early_stop#patience": _whole(1).or_null(),
-    "panels#max_cases": _whole(0),
+    "panels#max_cases": _whole(1),
 }
 """The settings of train.yaml's upper part, and the paths below it that are set most, with what they take."""
 

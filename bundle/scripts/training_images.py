@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .model_spec import ModelSpec
-from .planes import pixel_size_of_set, planes_of, warn_of_small_patches
+from .planes import pixel_size_of_set, planes_of, warn_of_other_axis, warn_of_small_patches
 from .transforms import fit_falling, fit_noise
 
 __all__ = ["look_at_images"]
 
 
 def look_at_images(data: Any, settings: Mapping[str, Any], degradation: Any, spec: ModelSpec) -> None:
-    """Fit the images to restore to the low-quality ones, note the size of their pixels, and warn of small crops.
+    """Fit the images to restore to the low-quality ones, note the size of pixels, and warn of what will not fit.
 
     Args:
         data: a :class:`scripts.data.UnpairedDataset`; each of its high-quality images is degraded with tone curves that
@@ -25,8 +25,9 @@ def look_at_images(data: Any, settings: Mapping[str, Any], degradation: Any, spe
         spec: takes the size of the pixels.
     """
     axis = settings["slice_axis"]
-    fit_noise(degradation, data.images)
+    fit_noise(degradation, data.images, axis)
     data.degrade_each(fit_falling(degradation, data.images, data.guides, data.styles, axis))
-    planes = planes_of(data.images, settings["spatial_dims"], axis)
+    planes, guides = (planes_of(items, settings["spatial_dims"], axis) for items in (data.images, data.guides))
     warn_of_small_patches(planes, settings["patch_size"])
-    spec.pixel_size = pixel_size_of_set(planes)
+    warn_of_other_axis(planes, axis)
+    spec.pixel_size, spec.guide_pixel_size = pixel_size_of_set(planes), pixel_size_of_set(guides)

@@ -16,7 +16,7 @@ from torch import nn
 from scripts.errors import InputError, find_input_error
 from scripts.inference import CaseEnhancer, calibrate, inference_preprocessing
 from scripts.inferers import ConsistentInferer
-from scripts.io import Case, CaseImage, Problem, Provenance, find_cases, open_case
+from scripts.io import PATIENT_SPACE, SPACE, Case, CaseImage, Problem, Provenance, find_cases, open_case
 from scripts.model_spec import ModelSpec
 
 
@@ -201,6 +201,22 @@ def test_a_chosen_guide_takes_the_place_of_the_prototype() -> None:
     cues += [float(plane.mean()) for plane in scaled[0].unbind(-1)]
     assert float(enhance.cue.mean) == pytest.approx(float(np.mean(cues)), abs=1e-5)
     assert float(enhance.cue.std) == pytest.approx(float(np.std(cues)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("pixel_size", "guide_size", "side"), [(2.0, 1.0, 8), (2.0, None, 4), (None, 0.5, 8)])
+def test_guides_are_brought_to_the_pixels_of_the_high_quality_set(
+    pixel_size: float | None, guide_size: float | None, side: int
+) -> None:
+    ranges = [None if size is None else [[size, size]] * 2 for size in (pixel_size, guide_size)]
+    enhance = enhancer(guide_pixel_size=ranges[1])
+    enhance.inferer.pixel_size = ranges[0]
+    network: Any = enhance.network
+    sides: list[int] = []
+    network.encode_guide = lambda guide: (sides.append(guide.shape[-1]), torch.zeros(1, 1), torch.zeros(1, 1))[1:]
+    guide = Volume(volume(8, 8, 3))
+    guide.image.meta[SPACE] = PATIENT_SPACE
+    enhance.follow([guide])
+    assert set(sides) == {side}
 
 
 STYLES = {"north": {"mean": [0.7], "std": [0.1]}, "south": {"mean": [0.2], "std": [0.3]}}

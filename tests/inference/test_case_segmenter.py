@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets import UNet
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 
 from scripts.errors import InputError
@@ -78,6 +78,21 @@ def test_results_and_their_classes_are_made_in_one_pass(model_file: Path, tmp_pa
     assert len(passes) == 2 * needed
     assert torch.equal(enhanced.result, alone.result)
     assert torch.equal(classes, segment(case))
+
+
+def test_classes_of_a_turned_photograph_are_shown_as_it_is(model_file: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 28)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png", exif=exif)
+    case = open_image(tmp_path / "p.png")
+    enhancer, _ = load_enhancer(model_file, "cpu")
+    classes = CaseSegmenter(enhancer, Bright())(case, enhance=False)
+    assert torch.equal(classes, (case.image.as_tensor() > 127.5).to(torch.uint8))
+    with Image.open(write_classes(classes, case, tmp_path / "classes")) as written:
+        shown = np.asarray(ImageOps.exif_transpose(written))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "p.png"))) > 127.5
+    np.testing.assert_array_equal(shown, expected)
 
 
 def test_padding_has_no_class(model_file: Path, tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scripts import command_line
 from scripts.command_line import end_command
 from scripts.errors import InputError
 from scripts.inference import runs
 from scripts.io import Case, Problem
+
+CONFIGS = Path(__file__).parents[2] / "bundle" / "configs"
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +28,31 @@ def own_excepthook(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_inference_needs_images_and_a_place(input_dir: str, output_dir: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         runs.begin_inference(input_dir, None, output_dir, {})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (("--samples", "two"), "--samples takes a number, such as 0, not two"),
+        (("--overlap", "abc"), "--overlap takes a number"),
+        (("--guide", "2024"), '--guide 2024 is no text for the command line: write "./2024"'),
+        (("--output_dir", "2024"), "--output_dir 2024 is no text"),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused_in_one_sentence(
+    setting: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = ["-m", "run", "enhancing", "--config_file", str(CONFIGS / "inference.yaml"), "--input_dir", "2024"]
+    monkeypatch.setattr(sys, "argv", [*program, *setting])
+    monkeypatch.setattr(command_line, "_is_monais_command", lambda: True)
+    with pytest.raises(InputError, match=message):
+        runs.begin_inference("in", None, "out", {})
+
+
+def test_the_evaluator_refuses_what_only_the_batch_program_does() -> None:
+    runs.begin_evaluator("out", {"amp": False}, {"samples": 0, "segment": False, "tracking_uri": None})
+    with pytest.raises(InputError, match="--samples, --segment: the run enhancing does that"):
+        runs.begin_evaluator("out", {}, {"samples": 8, "segment": True, "resume": False})
 
 
 @pytest.mark.parametrize(("folder", "supplied"), [("models", True), ("output/models", False)])

@@ -179,6 +179,16 @@ def test_colours_for_printing_are_refused_with_the_mend(mode: str, suffix: str, 
         RasterCase.read(save(tmp_path / f"a.{suffix}", Image.new(mode, (4, 4))))
 
 
+def test_of_a_photograph_with_further_pictures_the_first_is_taken(tmp_path: Path) -> None:
+    photograph, depth = Image.new("L", (4, 4), 200), Image.new("L", (4, 4), 10)
+    photograph.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[depth])
+    case = RasterCase.read(tmp_path / "a.jpg")
+    assert float(case.image.mean()) == 200
+    written = case.write(case.image - 50, tmp_path / "b", None)
+    with Image.open(written) as result:
+        assert (result.format, getattr(result, "n_frames", 1), result.getpixel((1, 1))) == ("JPEG", 1, 150)
+
+
 @pytest.mark.parametrize("suffix", ["tif", "gif", "png"])
 def test_several_pages_are_refused(suffix: str, tmp_path: Path) -> None:
     pages = [Image.new("L", (4, 4), i) for i in range(3)]

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 import torch
 from monai.data import MetaTensor
-from PIL import Image
+from PIL import Image, ImageOps
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from tests.io.bad_files import deep_png
 
@@ -503,6 +503,22 @@ def test_a_photograph_is_turned_upright_unless_a_result_goes_back_there(tmp_path
     assert ReadImaged("image")({"image": tmp_path / "a.png"})["image"].shape == (1, 6, 8)
     kept = ReadImaged("image", source_key="source")({"image": tmp_path / "a.png"})
     assert kept["image"].shape == kept["source"].shape == (1, 8, 6)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_photograph_goes_upright_to_the_network_and_its_result_back(orientation: int, tmp_path: Path) -> None:
+    photograph = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
+    exif = photograph.getexif()
+    exif[0x0112] = orientation
+    photograph.save(tmp_path / "a.png", exif=exif)
+    read = ReadImaged("image", source_key="source")({"image": tmp_path / "a.png"})
+    orient = OrientVolumesd("image")
+    upright = orient(read)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    np.testing.assert_array_equal(upright["image"][0].numpy().T, shown)
+    back = orient.inverse(upright)["image"]
+    assert torch.equal(back.as_tensor(), read["source"].as_tensor())
+    assert back.meta["exif_orientation"] == orientation
 
 
 # ------------------------------------------------------------------------------------------- where a label lies

@@ -68,6 +68,14 @@ def test_an_image_of_air_has_no_noise_to_speak_of() -> None:
     assert estimate_noise(torch.zeros(1, 8, 8)) == (0.0, 0.0)
 
 
+def test_noise_of_a_volume_is_that_within_its_slices() -> None:
+    random = torch.Generator().manual_seed(0)
+    # Anatomy changes from slice to slice, along the first axis, and not within them.
+    slices = 0.3 + 0.5 * torch.rand(24, 1, 1, generator=random).expand(24, 64, 64)
+    volume = (slices + 0.02 * torch.randn(24, 64, 64, generator=random)).clamp(0, 1)[None]
+    assert max(estimate_noise(volume, slice_axis=0)) == pytest.approx(0.02, rel=0.1)
+
+
 def test_noise_that_a_scanner_interpolated_is_found_at_the_second_scale() -> None:
     noisy = RandCorrelatedNoise(0.05, (1.0, 1.0), magnitude=False).set_random_state(0)(smooth_image())
     finest, second = estimate_noise(noisy)

@@ -92,6 +92,8 @@ class CaseEnhancer:
         samples: over how many draws of the cue the deviation is taken; 0: none.
         seed: of the draws.
         amp: mixed precision.
+        guide_pixel_size: pixels of the high-quality images of the training, to which guides are brought where the
+            inferer brings images to its ``pixel_size``, see :class:`ModelSpec`. Defaults to None: those of images.
 
     Raises:
         InputError: for a number of samples that gives no deviation.
@@ -105,6 +107,7 @@ class CaseEnhancer:
         samples: int = 0,
         seed: int = 0,
         amp: bool = False,
+        guide_pixel_size: Sequence[Sequence[float]] | None = None,
     ) -> None:
         if samples < 0 or samples == 1:
             raise InputError(f"samples must be 0, for no uncertainty map, or at least 2, not {samples}.")
@@ -115,6 +118,7 @@ class CaseEnhancer:
         self.samples = samples
         self.seed = seed
         self.amp = amp
+        self.guide_pixel_size = guide_pixel_size
         self.cue = Cue(network.prototype_mean.unsqueeze(0), network.prototype_std.unsqueeze(0))
 
     @property
@@ -128,10 +132,11 @@ class CaseEnhancer:
         Every slice gives a cue to a 2-D network; their mean and their spread are used.
         """
         cues = []
+        sizes = self.guide_pixel_size if self.inferer.pixel_size else None
         for guide in guides:
             item = self.preprocessing({_IMAGE: guide})
             scaled, axis, dims = item[_IMAGE], item[SLICE_AXIS], self.inferer.spatial_dims
-            images = [self.inferer.at_training_size(scaled[None], self.network, axis)]
+            images = [self.inferer.at_training_size(scaled[None], self.network, axis, sizes)]
             cues.append(collect_cues(self.network, images, self.device, spatial_dims=dims, slice_axis=axis))
         gathered = torch.cat(cues)
         if self.samples and len(gathered) < 2:

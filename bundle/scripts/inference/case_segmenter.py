@@ -20,6 +20,8 @@ from ..handlers import load_downstream
 from ..inferers import SegmentationInferer
 from ..io import CaseImage, NiftiCase, write_nifti
 from ..io.nifti import check_evenly_spaced
+from ..io.raster import ORIENTATION
+from ..io.upright import EXIF_ORIENTATION, as_stored
 from ..model_spec import ModelSpec
 from ..planes import resized
 from .case_enhancer import CaseEnhancer, EnhancedCase, NetworkImage
@@ -98,6 +100,8 @@ class CaseSegmenter:
         labels = MetaTensor(probabilities.argmax(dim=0, keepdim=True).to("cpu", torch.uint8)).copy_meta_from(image)
         if labels.ndim == 4:
             labels = Orientation("".join(nib.aff2axcodes(case.image.affine.numpy())), labels=None)(labels)
+        else:
+            labels = as_stored(labels)
         classes = labels.as_tensor()
         return classes if case.padding is None else classes.masked_fill(case.padding, 0)
 
@@ -130,5 +134,9 @@ def write_classes(classes: torch.Tensor, case: CaseImage, target: Path, descript
     if classes.ndim == 4 or isinstance(case, NiftiCase):
         return write_nifti(classes, case.image.affine, target, description)
     file = target.with_name(f"{target.name}.png")
-    Image.fromarray(classes[0].T.contiguous().numpy()).save(file)
+    # They lie as the photograph is stored, and say with it how both are to be turned.
+    exif = Image.Exif()
+    if EXIF_ORIENTATION in case.image.meta:
+        exif[ORIENTATION] = case.image.meta[EXIF_ORIENTATION]
+    Image.fromarray(classes[0].T.contiguous().numpy()).save(file, exif=exif)
     return file

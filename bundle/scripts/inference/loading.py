@@ -47,7 +47,9 @@ def load_enhancer(
         network.spatial_dims, batch_size=4 if device.type == "cuda" else 1, pixel_size=spec.pixel_size, tone=tone
     )
     preprocessing = inference_preprocessing(spec, network.minimum_size)
-    return CaseEnhancer(network, preprocessing, inferer, samples=samples, seed=seed), spec
+    return CaseEnhancer(
+        network, preprocessing, inferer, samples=samples, seed=seed, guide_pixel_size=spec.guide_pixel_size
+    ), spec
 
 
 def guide_and_tone(guide: str | None, tone: str) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -56,8 +56,7 @@ class ResultFolder:
             yield
         finally:
             self.discard_partial()
-            lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
+            _end(lock)
 
     def _begin(self, lock: FileLock) -> None:
         """Take the folder for this run, in its first process."""
@@ -67,8 +66,7 @@ class ResultFolder:
             for file in self.path.glob(".lock[0-9]*"):
                 left = FileLock(file, timeout=0)
                 self._acquire(left)
-                left.release()
-                file.unlink(missing_ok=True)
+                _end(left)
             for folder in self.path.glob(".partial*"):
                 shutil.rmtree(folder)
         except BaseException:
@@ -170,3 +168,13 @@ class ResultFolder:
                         f'The result of "{case.files[0]}" would take the place of an original: '
                         "set --output_dir to another folder."
                     )
+
+
+def _end(lock: FileLock) -> None:
+    """Remove a lock's file and release it, in this order: another run could take it in between, and a third a new one.
+
+    Windows does not remove a file that is open; there it stays, and does no harm.
+    """
+    with suppress(PermissionError):
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()

@@ -41,16 +41,24 @@ def dataset_entries(cases: Iterable[Case]) -> list[dict[str, Any]]:
     ]
 
 
-def begin_evaluator(output_dir: str, flags: Settings) -> None:
+def begin_evaluator(output_dir: str, flags: Settings, of_enhancing: Settings) -> None:
     """Begin the run ``run`` of inference.yaml, MONAI's inference workflow; arguments as of :func:`begin_inference`.
 
+    Args:
+        output_dir: the setting.
+        flags: settings that are True or False.
+        of_enhancing: settings that this run has no use for, false where they are left at their default.
+
     Raises:
-        InputError: when it is not said where results go, or for a word where True or False is due.
+        InputError: when it is not said where results go, for a word where True or False is due, and for a setting of
+            ``of_enhancing``.
     """
     show_input_errors_plainly(status=2)
-    refuse_unknown_settings()
+    refuse_unknown_settings(types=True)
     require(bool(output_dir), "Say where results go: --output_dir FOLDER.")
     check_flags(flags)
+    asked = [name for name, value in of_enhancing.items() if value]
+    require(not asked, f"--{', --'.join(asked)}: the run enhancing does that. This one writes enhanced images alone.")
     processes.refuse_several("MONAI's inference workflow", "run enhancing shares the images among processes")
 
 
@@ -109,7 +117,7 @@ def begin_inference(input_dir: str, datalist: str | None, output_dir: str, flags
         InputError: when it is not said what to enhance or where to, or for a word where True or False is due.
     """
     show_input_errors_plainly(status=2)
-    refuse_unknown_settings()
+    refuse_unknown_settings(types=True)
     require(
         bool(input_dir) or bool(datalist),
         "Say what to enhance: --input_dir FILE_OR_FOLDER, or --datalist FILE.",
@@ -140,7 +148,7 @@ def begin_calibration(input_dir: str | Iterable[str], datalist: str | None) -> N
         InputError: when it is not said what to calibrate on.
     """
     show_input_errors_plainly(status=2)
-    refuse_unknown_settings()
+    refuse_unknown_settings(types=True)
     processes.refuse_several("Calibration", "start it without torchrun")
     require(
         bool(input_dir) or bool(datalist),

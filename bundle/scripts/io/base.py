@@ -113,8 +113,8 @@ class CaseImage(ABC):
     def without_padding(self) -> MetaTensor:
         """Return the image with its smallest recorded value in place of pixel padding.
 
-        Networks see this image, in training and in inference: padding, often far below any signal, must not take part
-        in the scaling.
+        Networks see this image, in training and in inference: padding, often far below any signal, would stretch the
+        scaling. So it counts as the darkest of what was recorded.
         """
         if self.padding is None:
             return self.image

@@ -136,7 +136,7 @@ def _read(file: Path, keep_palette: bool, allowed: int) -> Content:
     # Given a path, Pillow maps the file to memory and then scrambles uncompressed TIFF that is to be turned upright.
     with file.open("rb") as raw, Image.open(raw, formats=tuple(SUFFIXES)) as image:
         pages = getattr(image, "n_frames", 1)
-        if pages > 1:
+        if pages > 1 and image.format != "MPO":  # beside its photograph MPO has depth, gain or the other eye's view
             raise UnreadableError(f"it holds {pages} pages: save each page as a file, or the stack as NIfTI")
         if image.mode not in MODES:
             raise UnreadableError(f"it has colours of the kind {image.mode}: save it as RGB")

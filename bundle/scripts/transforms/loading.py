@@ -20,7 +20,7 @@ from nibabel.affines import voxel_sizes
 
 from ..errors import InputError
 from ..io import PATIENT_SPACE, PIXEL_SPACE, SPACE, CaseImage, open_image
-from ..io.upright import upright
+from ..io.upright import as_stored, upright
 from .slices import ACQUISITION_AXIS, through_plane_axis
 
 __all__ = ["PADDING", "CheckImaged", "OrientVolumesd", "ReadImaged", "check_same_grid", "image_name", "values_in_words"]
@@ -349,9 +349,9 @@ def _times(size: Sequence[int]) -> str:
 
 
 class OrientVolumesd(MapTransform, InvertibleTransform):
-    """Turn volumes to RAS axes, so that every scan lies the same way; photographs and single slices stay as they are.
+    """Turn volumes to RAS axes, so that every scan lies the same way, and photographs upright, as EXIF says.
 
-    The inverse turns them back.
+    Other pictures stay as they are. The inverse turns all of them back.
 
     Args:
         keys: keys of the arrays, (C, *spatial).
@@ -363,17 +363,23 @@ class OrientVolumesd(MapTransform, InvertibleTransform):
         self.orientation = Orientation(axcodes="RAS", labels=None)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Turn the volumes of one item."""
+        """Turn the images of one item."""
         item = dict(data)
         for key in self.key_iterator(item):
-            if item[key].ndim == 4:
-                item[key] = self.orientation(item[key])
+            image = item[key]
+            if image.ndim == 4:
+                item[key] = self.orientation(image)
+            elif isinstance(image, MetaTensor):
+                item[key] = upright(image)
         return item
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Turn the volumes of one item back."""
+        """Turn the images of one item back."""
         item = dict(data)
         for key in self.key_iterator(item):
-            if item[key].ndim == 4:
-                item[key] = self.orientation.inverse(item[key])
+            image = item[key]
+            if image.ndim == 4:
+                item[key] = self.orientation.inverse(image)
+            elif isinstance(image, MetaTensor):
+                item[key] = as_stored(image)
         return item

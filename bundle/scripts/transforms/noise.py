@@ -14,6 +14,7 @@ from monai.transforms import Compose
 
 from ..tensors import without_metadata
 from .degradation import RandScannerDegradation
+from .slices import through_plane_axis
 
 __all__ = ["estimate_noise", "fit_noise"]
 
@@ -27,7 +28,7 @@ WIDENED = (0.4, 1.4)
 logger = logging.getLogger(__name__)
 
 
-def estimate_noise(image: torch.Tensor) -> tuple[float, float]:
+def estimate_noise(image: torch.Tensor, slice_axis: int = 2) -> tuple[float, float]:
     """Return the standard deviation of noise in an image, from its diagonal Haar details at two scales.
 
     The median absolute deviation over the foreground counts (Donoho & Johnstone 1994); edges hardly move a median.
@@ -35,12 +36,15 @@ def estimate_noise(image: torch.Tensor) -> tuple[float, float]:
     details, and the second scale finds it, with some of the anatomy.
 
     Args:
-        image: (C, H, W) or (C, H, W, D) in [0, 1]; of a volume the details are those along its first two axes.
+        image: (C, H, W) or (C, H, W, D) in [0, 1].
+        slice_axis: spatial axis along which the slices of a volume are stacked; the details are those within slices.
+            Defaults to 2.
 
     Returns:
         The deviations of the finest details and of those twice as large; 0 where there is no foreground.
     """
-    coarse, finest = _haar(image.float())
+    planes = image.movedim(through_plane_axis(image.shape[1:], slice_axis) + 1, -1) if image.ndim == 4 else image
+    coarse, finest = _haar(planes.float())
     coarsest, second = _haar(coarse)
     return _deviation(finest[coarse / 2 > FOREGROUND]), _deviation(second[coarsest / 4 > FOREGROUND])
 
@@ -57,7 +61,7 @@ def _deviation(details: torch.Tensor) -> float:
     return float(details.abs().median()) * _SCALE_OF_MAD if details.numel() else 0.0
 
 
-def fit_noise(degradation: Compose, items: Iterable[Any], key: str = "image") -> None:
+def fit_noise(degradation: Compose, items: Iterable[Any], slice_axis: int = 2, key: str = "image") -> None:
     """Set the noise of a degradation to what the low-quality images have, widened, and log both.
 
     The lower end comes from the finest details, the upper end from the scale that shows more noise.
@@ -66,12 +70,13 @@ def fit_noise(degradation: Compose, items: Iterable[Any], key: str = "image") ->
         degradation: its :class:`RandScannerDegradation` is changed, unless it is a :class:`RandPoorScanner` with a
             range of its own; without one nothing happens.
         items: prepared low-quality items, in [0, 1].
+        slice_axis: see :func:`estimate_noise`.
         key: of the image in an item.
     """
     if not getattr(degradation, "fits_noise", True):
         return
     parts = [part for part in degradation.flatten().transforms if isinstance(part, RandScannerDegradation)]
-    found = np.array([estimate_noise(without_metadata(item[key])) for item in items])
+    found = np.array([estimate_noise(without_metadata(item[key]), slice_axis) for item in items])
     low, high = float(np.quantile(found[:, 0], 0.05)), float(np.quantile(found.max(axis=1), 0.95))
     for part in parts:
         part.ranges["noise_std"] = (WIDENED[0] * low, WIDENED[1] * high)
