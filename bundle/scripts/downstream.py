@@ -78,9 +78,7 @@ def check_downstream_training(settings: Mapping[str, Any], task: Task | None, mo
     )
     require(task is not None, "The downstream network needs labels: no entry of training_lq has one.")
     for name in ("pause_after", "early_stop#patience"):
-        require(
-            settings.get(name) is None, f"--{name} is of the run training: training S ends at --epochs."
-        )
+        require(settings.get(name) is None, f"--{name} is of the run training: training S ends at --epochs.")
     spec = ModelSpec.load(model_file)
     trained = {
         "spatial_dims": spec.network["spatial_dims"],

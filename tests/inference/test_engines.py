@@ -66,7 +66,7 @@ def test_torch_needs_no_engine() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backend": "onnx"}, 'backend must be one of torch, onnxruntime, tensorrt, not "onnx"'),
+        ({"backend": "onnx"}, 'backend must be one of torch, compiled, onnxruntime, tensorrt, not "onnx"'),
         ({"amp": True}, "no mixed precision"),
         ({"device": torch.device("cuda:0")}, "runs on cpu, not on cuda"),
         ({"backend": "tensorrt"}, "runs on cuda, not on cpu"),
@@ -136,6 +136,14 @@ def test_the_images_are_those_of_pytorch(exported: Path, scan: Path, tmp_path: P
     for file in (tmp_path / "torch").glob("*.nii.gz"):
         difference = np.abs(voxels(file) - voxels(tmp_path / "onnxruntime" / file.name)).max()
         assert 0 < difference < 1e-4 * span  # not to the last bit: another program computed it
+
+
+def test_a_compiled_network_is_one_of_its_own() -> None:
+    first, second = (find_engine("compiled", MODEL, "", CPU) for _ in range(2))
+    assert isinstance(first, HQGNet)
+    assert first is not second
+    assert not first.training
+    assert first.enhancer.encoder._compiled_call_impl is not None
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -28,9 +27,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..engines import EnhancementTrainer
 from ..errors import first_line, require, run_command
 from ..inferers import EnhancementInferer
-from ..networks import DetailDiscriminator, HQGNet
+from ..networks import DetailDiscriminator, HQGNet, compiled
 from ..reports.tables import markdown_table
 from .speed_clock import elapsed, wait_for
+from .speed_subjects import hqgnet
 from .step_cost import peak_memory
 
 __all__ = ["MODES", "PAPER", "Figures", "Mode", "Size", "limit", "measure"]
@@ -79,6 +79,11 @@ class Mode:
     tensor_float: bool = False
     amp: bool = False
     backend: str | None = None
+
+    @property
+    def compiling(self) -> dict[str, str] | None:
+        """What :func:`scripts.networks.compiled` takes."""
+        return None if self.backend is None else {"backend": self.backend}
 
 
 MODES = (
@@ -156,14 +161,16 @@ def _made(work: str, size: Size, mode: Mode, device: torch.device) -> Callable[[
     return make(size, mode, device)
 
 
+def _network(size: Size) -> HQGNet:
+    """Return the network of this size as configs/train.yaml builds it, of random weights."""
+    torch.manual_seed(0)
+    return hqgnet({"network_channels": list(size.channels), "guidance_channels": list(size.guidance_channels)})
+
+
 def _training_step(size: Size, mode: Mode, device: torch.device) -> Callable[[], None]:
     """Return a function that takes one step of training."""
-    torch.manual_seed(0)
-    network = HQGNet(2, 1, channels=size.channels, guidance_channels=size.guidance_channels).to(device)
-    discriminator = DetailDiscriminator(2, 1).to(device)
-    _compile(network, mode)
-    if mode.backend is not None:
-        discriminator.compile(backend=mode.backend)
+    network = compiled(_network(size).to(device), mode.compiling)
+    discriminator = compiled(DetailDiscriminator(2, 1).to(device), mode.compiling)
     batch = {
         key: torch.rand(size.batch, 1, *size.patch, device=device) for key in ("image", "guide", "clean", "degraded")
     }
@@ -191,9 +198,7 @@ def _training_step(size: Size, mode: Mode, device: torch.device) -> Callable[[],
 
 def _enhancement(size: Size, mode: Mode, device: torch.device) -> Callable[[], None]:
     """Return a function that enhances one volume, slice by slice, under the prototype."""
-    torch.manual_seed(0)
-    network = HQGNet(2, 1, channels=size.channels, guidance_channels=size.guidance_channels).to(device).eval()
-    _compile(network, mode)
+    network = compiled(_network(size).to(device).eval(), mode.compiling)
     volume = torch.rand(1, 1, *size.volume)
     inferer = EnhancementInferer(2, slice_axis=2, batch_size=size.slices)
 
@@ -203,15 +208,6 @@ def _enhancement(size: Size, mode: Mode, device: torch.device) -> Callable[[], N
             inferer(volume.to(device), network).float().cpu()
 
     return enhance
-
-
-def _compile(network: HQGNet, mode: Mode) -> None:
-    if mode.backend is None:
-        return
-    enhancer: Any = network.enhancer
-    # Training calls this method, and the module's own call does too.
-    enhancer.forward_features = torch.compile(enhancer.forward_features, backend=mode.backend)
-    network.guidance.compile(backend=mode.backend)
 
 
 @contextmanager

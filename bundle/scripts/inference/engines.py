@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime in place of PyTorch for the passes of the network."""
+"""ONNX Runtime, or a compiled network, in place of PyTorch as it is for the passes of the network."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import torch
 from .. import processes
 from ..errors import InputError, require
 from ..exporting import WEIGHTS_KEY, export_onnx, onnx_package
-from ..model_spec import content_digest
+from ..handlers import load_model
+from ..model_spec import ModelSpec, content_digest
+from ..networks import HQGNet, compiled
 
 __all__ = ["BACKENDS", "OnnxEngine", "find_engine"]
 
 logger = logging.getLogger(__name__)
 
 _CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-BACKENDS = {"torch": (), "onnxruntime": (_CPU,), "tensorrt": (_TENSORRT, _CUDA, _CPU)}
-"""Values of the setting ``backend``, with the execution providers of ONNX Runtime."""
+BACKENDS = {"torch": (), "compiled": (), "onnxruntime": (_CPU,), "tensorrt": (_TENSORRT, _CUDA, _CPU)}
+"""Values of the setting ``backend``, with the execution providers of ONNX Runtime; ``compiled`` is torch.compile."""
 
 
 class OnnxEngine:
@@ -76,18 +78,18 @@ class OnnxEngine:
 
 def find_engine(
     backend: str, model_file: str | Path, output_dir: str | Path, device: torch.device, amp: bool = False
-) -> OnnxEngine | None:
+) -> OnnxEngine | HQGNet | None:
     """Return the engine of the setting ``backend``, None for PyTorch itself.
 
-    The exported network is ``model.onnx`` beside ``model.pt``. Where there is none, one is made in ``output_dir``, and
-    found there by later runs. Of several processes the first makes it.
+    ONNX Runtime takes ``model.onnx`` beside ``model.pt``. Where there is none, one is made in ``output_dir``, and found
+    there by later runs. Of several processes the first makes it.
 
     Args:
         backend: one of :data:`BACKENDS`.
         model_file: ``model.pt``.
         output_dir: of the results; empty: nothing may be made.
         device: of the network.
-        amp: mixed precision, which the engines do not have.
+        amp: mixed precision, which ONNX Runtime does not have.
 
     Raises:
         InputError: when the engine cannot be had with these settings, a package is missing, or ``model.onnx`` was made
@@ -96,6 +98,10 @@ def find_engine(
     require(backend in BACKENDS, f'backend must be one of {", ".join(BACKENDS)}, not "{backend}".')
     if backend == "torch":
         return None
+    if backend == "compiled":
+        # A network of its own: tiles of large planes change the layers of the other one.
+        network = load_model(HQGNet(**ModelSpec.load(model_file).network), model_file)
+        return compiled(network.to(device).eval(), {})
     kind = "cpu" if backend == "onnxruntime" else "cuda"
     require(device.type == kind, f"The backend {backend} runs on {kind}, not on {device.type}: set --device {kind}.")
     require(not amp, f"The backend {backend} has no mixed precision: leave --amp out.")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of HQG-Net that MONAI does not have."""
 
+from .compiling import compiled
 from .definitions import build_network, describe_definition, network_from_description
 from .discriminator import DetailDiscriminator
 from .enhancer import Enhancer, EnhancerEncoder, FullResolution
@@ -36,6 +37,7 @@ __all__ = [
     "at_least_float32",
     "build_network",
     "call_with",
+    "compiled",
     "describe_definition",
     "draw_cues",
     "mean_and_deviation",
