@@ -70,6 +70,20 @@ def test_further_arguments_reach_the_network_with_every_batch_of_slices() -> Non
     torch.testing.assert_close(moved, inferer(volume, RecordingNetwork()) + 1)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 12, 12), (1, 1, 12, 12, 3)])
+def test_a_network_sees_plain_tensors(shape: tuple[int, ...]) -> None:
+    seen: list[type] = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        seen.append(type(images))
+        return images
+
+    image = MetaTensor(torch.rand(shape), affine=2 * torch.eye(4))
+    result = EnhancementInferer(2)(image, network)
+    assert set(seen) == {torch.Tensor}
+    assert torch.equal(result.affine, image.affine)
+
+
 def test_volume_keeps_its_affine() -> None:
     affine = torch.diag(torch.tensor([2.0, 2.0, 5.0, 1.0]))
     pred = EnhancementInferer(2)(MetaTensor(torch.rand(1, 1, 4, 4, 3), affine=affine), RecordingNetwork())

@@ -65,11 +65,17 @@ class EnhancementInferer(Inferer):
             kwargs: further keyword arguments of the network; every batch of slices gets the same.
 
         Returns:
-            The prediction, (B, C', *spatial of ``inputs``).
+            The prediction, (B, C', *spatial of ``inputs``), with the metadata of ``inputs`` where these have some.
 
         Raises:
             InputError: when the image has another number of spatial dimensions.
         """
+        # Every operation of a network on a tensor with metadata would look after these.
+        result = self._computed(without_metadata(inputs), network, *args, **kwargs)
+        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
+
+    def _computed(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the prediction of images without metadata."""
         dims = inputs.ndim - 2
         if dims == self.spatial_dims:
             return network(inputs, *args, **kwargs)
