@@ -215,7 +215,7 @@ def _add_enhance(add: Callable[..., argparse.Action]) -> None:
     add("--samples", type=int, metavar="N", help="draws of the guide's cue for a map of uncertainty; 0: no map")
     add("--resume", action="store_true", help="leave out what an earlier run has done")
     add("--device", help="cpu, cuda, cuda:1 (a GPU where there is one)")
-    add("--backend", choices=["torch", "onnxruntime", "tensorrt"], help="what computes the network (torch)")
+    add("--backend", choices=["torch", "compiled", "onnxruntime", "tensorrt"], help="what computes the network (torch)")
     add(
         "--format", dest="output_format", choices=["source", "nifti"], help="of results: nifti turns volumes to .nii.gz"
     )

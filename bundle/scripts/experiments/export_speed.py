@@ -1,6 +1,8 @@
 # Copyright (c) 2026 The HQG-Net MONAI bundle contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of inference by PyTorch, by TorchScript and by ONNX Runtime, for the network alone and for a folder of images.
+"""Speed of inference by each engine, for the network alone and for a folder of images.
+
+The engines are PyTorch, TorchScript, ONNX Runtime and, where there is a compiler for C++, torch.compile.
 
 ``python -m scripts.experiments.export_speed --input_dir FOLDER`` prints the table of ``docs/export.md``.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +25,7 @@ from torch import nn
 from ..errors import require, run_command
 from ..exporting import export_onnx
 from ..files import bundle_root
-from ..inference import BatchEnhancement, OnnxEngine, load_enhancer
+from ..inference import BatchEnhancement, OnnxEngine, find_engine, load_enhancer
 from ..io import Provenance, find_cases
 from ..networks import Enhancer
 from ..reports import BatchReport
@@ -119,6 +122,8 @@ def _measure(
         "TorchScript": ScriptedEngine(network.enhancer),
         "ONNX Runtime": OnnxEngine(folder / "model.onnx"),
     }
+    if any(map(shutil.which, ("c++", "g++", "clang++"))):
+        engines["torch.compile"] = find_engine("compiled", model_file, "", torch.device("cpu"))
     images = {side: torch.rand(1, network.in_channels, side, side) for side in SIDES}
     passes: dict[tuple[str, int], Callable[[], Any]] = {
         (name, side): partial(engine.enhance_with_cue, image, enhancer.cue.mean)
