@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -15,7 +16,7 @@ from scripts.errors import InputError
 from scripts.training_folders import TrainingFolders
 
 
-def claimed(output: Path, **words: bool) -> TrainingFolders:
+def claimed(output: Path, **words: Any) -> TrainingFolders:
     folders = TrainingFolders([output, output / "models"], output / "checkpoint.pt", [output / "models" / "model.pt"])
     folders.claim(**words)
     return folders
@@ -40,6 +41,19 @@ def test_resume_needs_a_checkpoint_and_is_no_overwriting(tmp_path: Path) -> None
     claimed(tmp_path, resume=True).release()
     with pytest.raises(InputError, match="one goes on"):
         claimed(tmp_path, resume=True, overwrite=True)
+
+
+def test_auto_resumes_where_there_is_a_checkpoint_and_replaces_nothing(tmp_path: Path) -> None:
+    folders = claimed(tmp_path, resume="auto")
+    assert folders.resumes is False
+    folders.release()
+    (tmp_path / "checkpoint.pt").touch()
+    folders = claimed(tmp_path, resume="auto")
+    assert folders.resumes is True
+    folders.release()
+    (tmp_path / "checkpoint.pt").rename(tmp_path / "models" / "model.pt")
+    with pytest.raises(InputError, match="results of another training"):
+        claimed(tmp_path, resume="auto")
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ SETTINGS: dict[str, Kind] = {
     "val_interval": _whole(1),
     "model_metric": _WORD.or_null(),
     "pause_after": _whole(1).or_null(),
-    "resume": _FLAG,
+    "resume": _one_of(False, True, "auto"),
     "mlflow": _FLAG,
     "calibrates": _FLAG,
     "network_def#guided": _FLAG,

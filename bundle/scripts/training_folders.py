@@ -7,6 +7,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +30,9 @@ class TrainingFolders:
         folders: that the training writes to. They are made where they are missing.
         checkpoint: the file from which the training is resumed; None where it cannot be.
         results: the other files that the training replaces.
+
+    Attributes:
+        resumes: whether the training that claimed them goes on from the checkpoint.
     """
 
     def __init__(
@@ -37,26 +41,26 @@ class TrainingFolders:
         self.folders = list(dict.fromkeys(Path(folder).expanduser().absolute() for folder in folders))
         self.checkpoint = None if checkpoint is None else Path(checkpoint).expanduser().absolute()
         self.results = [Path(file).expanduser().absolute() for file in results]
+        self.resumes = False
         self._locks: list[FileLock] = []
 
-    def claim(self, resume: bool = False, overwrite: bool = False) -> None:
+    def claim(self, resume: bool | Literal["auto"] = False, overwrite: bool = False) -> None:
         """Lock the folders until :meth:`release`; of several processes the first does it for all.
 
         Args:
-            resume: whether the training goes on from the checkpoint.
+            resume: whether the training goes on from the checkpoint; ``"auto"``: where there is one.
             overwrite: whether results of another training may be replaced.
 
         Raises:
             InputError: when a folder holds results that are not to be replaced, cannot be written or is in use, or
                 there is nothing to resume from.
         """
-        processes.from_first(lambda: self._claim(resume, overwrite))
+        self.resumes = processes.from_first(lambda: self._claim(resume, overwrite))
 
-    def _claim(self, resume: bool, overwrite: bool) -> None:
-        require(
-            not (resume and overwrite), "Give --resume True or --overwrite True: one goes on, the other begins anew."
-        )
-        if resume:
+    def _claim(self, resume: bool | Literal["auto"], overwrite: bool) -> bool:
+        require(not (resume and overwrite), "Give --resume or --overwrite True: one goes on, the other begins anew.")
+        resumes = resume is True or (resume == "auto" and self.checkpoint is not None and self.checkpoint.is_file())
+        if resumes:
             require(self.checkpoint is not None, "This training cannot be resumed: leave --resume out.")
             require(
                 self.checkpoint is not None and self.checkpoint.is_file(),
@@ -74,6 +78,7 @@ class TrainingFolders:
         for folder in self.folders:
             self._lock(folder)
             remove_unfinished(folder)
+        return resumes
 
     def release(self) -> None:
         """Give the folders back."""

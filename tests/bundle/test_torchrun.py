@@ -18,14 +18,16 @@ from tests.bundle.conftest import TINY, UNET, as_arguments
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 
 
-def torchrun(run_id: str, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
+def torchrun(
+    run_id: str, *arguments: str, processes: int = 2, restarts: int = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
-            *("-m", "monai.bundle", "run", run_id, *arguments),
+            *(f"--max_restarts={restarts}", "-m", "monai.bundle", "run", run_id, *arguments),
         ],
         cwd=BUNDLE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -71,6 +73,35 @@ def test_training_in_two_processes_is_resumed_in_one(dataset_dir: Path, tmp_path
     process = train(dataset_dir, tmp_path, 1, task="none", resume=True, batch_size=2)
     assert process.returncode == 0, process.stderr
     assert float(torch.load(tmp_path / "model.pt", weights_only=True)["prototype_mean"].abs().sum()) > 0
+
+
+KILLER = """
+import os, signal, threading, time
+
+def wait_and_die():
+    while not os.path.exists(os.environ["CHECKPOINT"]):
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0" and os.environ.get("RANK") == "1":
+    threading.Thread(target=wait_and_die, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_start_again_go_on_from_the_checkpoint(dataset_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(KILLER)
+    configs = ("--config_file", "['configs/train.yaml','configs/multi_gpu_train.yaml']")
+    settings = given(dataset_dir, tmp_path / "out", task="none", resume="auto", batch_size=1, epochs=8)
+    path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
+    variables = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CHECKPOINT": str(tmp_path / "out" / "checkpoint.pt"), "PYTHONPATH": path}
+    process = torchrun("training", *configs, *settings, restarts=1, **variables)
+    assert process.returncode == 0, process.stderr
+    log = process.stdout + process.stderr
+    assert "resuming from" in log
+    assert torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] == 16
+    assert log.count("epoch 8/8  ") == 1
 
 
 @pytest.mark.slow
