@@ -95,7 +95,11 @@ def test_processes_that_start_again_go_on_from_the_checkpoint(dataset_dir: Path,
     configs = ("--config_file", "['configs/train.yaml','configs/multi_gpu_train.yaml']")
     settings = given(dataset_dir, tmp_path / "out", task="none", resume="auto", batch_size=1, epochs=8)
     path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
-    variables = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "CHECKPOINT": str(tmp_path / "out" / "checkpoint.pt"), "PYTHONPATH": path}
+    variables = {
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "CHECKPOINT": str(tmp_path / "out" / "checkpoint.pt"),
+        "PYTHONPATH": path,
+    }
     process = torchrun("training", *configs, *settings, restarts=1, **variables)
     assert process.returncode == 0, process.stderr
     log = process.stdout + process.stderr
