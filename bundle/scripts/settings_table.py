@@ -114,7 +114,7 @@ SETTINGS: dict[str, Kind] = {
     "val_interval": _whole(1),
     "model_metric": _WORD.or_null(),
     "pause_after": _whole(1).or_null(),
-    "resume": _one_of(False, True, "auto"),
+    "resume": Kind(f"auto, {_FLAG.words}", lambda value: value == "auto" or _FLAG.accepts(value)),
     "mlflow": _FLAG,
     "calibrates": _FLAG,
     "network_def#guided": _FLAG,
