@@ -71,6 +71,19 @@ def test_further_arguments_reach_the_network_with_every_batch_of_slices() -> Non
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 12, 12), (1, 1, 12, 12, 3)])
+def test_a_classification_network_sees_plain_tensors(shape: tuple[int, ...]) -> None:
+    seen: list[type] = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        seen.append(type(images))
+        return images.mean(dim=(2, 3))
+
+    logits = ClassificationInferer(2)(MetaTensor(torch.rand(shape)), network)
+    assert logits.shape == (1, 1)
+    assert set(seen) == {torch.Tensor}
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 12, 12), (1, 1, 12, 12, 3)])
 def test_a_network_sees_plain_tensors(shape: tuple[int, ...]) -> None:
     seen: list[type] = []
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from .errors import InputError, require
 from .networks import HQGNet, JointNorm, pad_to_multiple
-from .planes import axes_of_planes, resized, voxel_size, zoom_to
+from .planes import Range, axes_of_planes, resized, voxel_size, zoom_to
 from .source_tone import TONES, with_tone_of
 from .tensors import without_metadata
 from .transforms import SLICE_AXIS
@@ -122,6 +122,7 @@ class ClassificationInferer(EnhancementInferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return the logits, (B, K); arguments as of :class:`EnhancementInferer`."""
+        inputs = without_metadata(inputs)
         if inputs.ndim - 2 == self.spatial_dims:
             return network(inputs, *args, **kwargs)
         if inputs.ndim != 5:
@@ -199,7 +200,7 @@ class ConsistentInferer(Inferer):
         batch_size: int = 4,
         parts: int = 16,
         engine: Any = None,
-        pixel_size: Sequence[Sequence[float]] | None = None,
+        pixel_size: Range | None = None,
         tone: str = "guide",
     ) -> None:
         super().__init__()
@@ -257,11 +258,7 @@ class ConsistentInferer(Inferer):
         return enhanced if self.tone == "guide" else with_tone_of(without_metadata(inputs), enhanced)
 
     def at_training_size(
-        self,
-        inputs: torch.Tensor,
-        network: HQGNet,
-        slice_axis: int,
-        pixel_size: Sequence[Sequence[float]] | None = None,
+        self, inputs: torch.Tensor, network: HQGNet, slice_axis: int, pixel_size: Range | None = None
     ) -> torch.Tensor:
         """Return an image (1, C, *spatial) without metadata, resampled where its pixels differ from those of training.
 
@@ -275,7 +272,7 @@ class ConsistentInferer(Inferer):
         return resized(without_metadata(inputs), size, slice_axis)
 
     def _size_as_in_training(
-        self, inputs: torch.Tensor, wanted: Sequence[Sequence[float]] | None, least: int, slice_axis: int
+        self, inputs: torch.Tensor, wanted: Range | None, least: int, slice_axis: int
     ) -> list[int]:
         """Return the shape of an image at pixels of the size that they had in training; its own where that fits."""
         shape = list(inputs.shape[2:])

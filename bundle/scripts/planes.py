@@ -23,6 +23,7 @@ from .transforms.slices import through_plane_axis
 __all__ = [
     "PIXEL_SIZE",
     "Plane",
+    "Range",
     "axes_of_planes",
     "pixel_size_of_set",
     "planes_of",
@@ -46,6 +47,7 @@ LOOKED_AT = 200
 """Images of a set: one that is not kept in memory is read for this alone."""
 
 Range = Sequence[Sequence[float]]
+"""Smallest and largest pixel of a training set in millimetres, per axis of the network."""
 
 logger = logging.getLogger(__name__)
 

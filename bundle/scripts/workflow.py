@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -297,7 +297,6 @@ def train(
     trainer: Any,
     checkpoint: Any,
     early_stop: Any = None,
-    resume: bool | Literal["auto"] = False,
     pause_after: int | None = None,
     finish: Iterable[Callable[[], Any]] = (),
     folders: TrainingFolders | None = None,
@@ -308,15 +307,15 @@ def train(
         trainer: the trainer.
         checkpoint: the :class:`scripts.handlers.TrainingCheckpoint` to resume from.
         early_stop: the :class:`scripts.handlers.EarlyStop` of the evaluator. Defaults to None.
-        resume: whether to go on from the checkpoint; ``"auto"``: where the folders held one. Defaults to False.
         pause_after: the epoch after which the training pauses. Defaults to None.
         finish: steps after the last epoch. They belong to the MLflow run, which ends after them. Defaults to none.
-        folders: those that the training has claimed; they are released at its end. Defaults to None.
+        folders: those that the training has claimed, which know whether it goes on from the checkpoint; they are
+            released at its end. Defaults to None: it begins.
     """
     try:
         if early_stop is not None:
             early_stop.set_trainer(trainer)
-        if resume is True or (resume == "auto" and folders is not None and folders.resumes):
+        if folders is not None and folders.resumes:
             checkpoint.resume(trainer, pause_after)
         for step in finish:
             trainer.add_event_handler(Events.COMPLETED, _without_engine(step))

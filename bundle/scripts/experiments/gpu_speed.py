@@ -29,8 +29,8 @@ from ..errors import first_line, require, run_command
 from ..inferers import EnhancementInferer
 from ..networks import DetailDiscriminator, HQGNet, compiled
 from ..reports.tables import markdown_table
+from . import speed_subjects
 from .speed_clock import elapsed, wait_for
-from .speed_subjects import hqgnet
 from .step_cost import peak_memory
 
 __all__ = ["MODES", "PAPER", "Figures", "Mode", "Size", "limit", "measure"]
@@ -53,8 +53,8 @@ class Size:
         slices: of it that go through the network together.
     """
 
-    channels: tuple[int, ...] = (128, 256, 512)
-    guidance_channels: tuple[int, ...] = (128, 256)
+    channels: tuple[int, ...] = tuple(speed_subjects.PAPER["network_channels"])
+    guidance_channels: tuple[int, ...] = tuple(speed_subjects.PAPER["guidance_channels"])
     patch: tuple[int, int] = (256, 256)
     batch: int = 4
     volume: tuple[int, int, int] = (512, 512, 200)
@@ -164,7 +164,9 @@ def _made(work: str, size: Size, mode: Mode, device: torch.device) -> Callable[[
 def _network(size: Size) -> HQGNet:
     """Return the network of this size as configs/train.yaml builds it, of random weights."""
     torch.manual_seed(0)
-    return hqgnet({"network_channels": list(size.channels), "guidance_channels": list(size.guidance_channels)})
+    return speed_subjects.hqgnet(
+        {"network_channels": list(size.channels), "guidance_channels": list(size.guidance_channels)}
+    )
 
 
 def _training_step(size: Size, mode: Mode, device: torch.device) -> Callable[[], None]:

@@ -18,6 +18,7 @@ TURNED_FROM = "turned_from_exif_orientation"
 _COLUMNS, _ROWS = 1, 2
 _MIRRORED = {2: (_COLUMNS,), 3: (_COLUMNS, _ROWS), 4: (_ROWS,), 6: (_ROWS,), 7: (_COLUMNS, _ROWS), 8: (_COLUMNS,)}
 _TRANSPOSED = range(5, 9)
+_BACK = {6: 8, 8: 6}  # quarter turns; any other orientation undoes itself
 
 
 def upright(image: MetaTensor) -> MetaTensor:
@@ -33,10 +34,7 @@ def upright(image: MetaTensor) -> MetaTensor:
     orientation = image.meta.get(EXIF_ORIENTATION, 1)
     if orientation not in range(2, 9):
         return image
-    values = torch.flip(image.as_tensor(), _MIRRORED.get(orientation, ()))
-    if orientation in _TRANSPOSED:
-        values = values.transpose(_COLUMNS, _ROWS)
-    result = MetaTensor(values).copy_meta_from(image)
+    result = _turned(image, orientation)
     result.meta[TURNED_FROM] = result.meta.pop(EXIF_ORIENTATION)
     return result
 
@@ -53,9 +51,13 @@ def as_stored(image: MetaTensor) -> MetaTensor:
     orientation = image.meta.get(TURNED_FROM)
     if orientation is None:
         return image
-    values = image.as_tensor()
-    if orientation in _TRANSPOSED:
-        values = values.transpose(_COLUMNS, _ROWS)
-    result = MetaTensor(torch.flip(values, _MIRRORED.get(orientation, ()))).copy_meta_from(image)
+    result = _turned(image, _BACK.get(orientation, orientation))
     result.meta[EXIF_ORIENTATION] = result.meta.pop(TURNED_FROM)
     return result
+
+
+def _turned(image: MetaTensor, orientation: int) -> MetaTensor:
+    values = torch.flip(image.as_tensor(), _MIRRORED.get(orientation, ()))
+    if orientation in _TRANSPOSED:
+        values = values.transpose(_COLUMNS, _ROWS)
+    return MetaTensor(values).copy_meta_from(image)
